@@ -1,0 +1,1 @@
+"""Keras networks to TF.js graph models, checked before they are published."""

@@ -1,0 +1,164 @@
+"""Keras networks to TF.js graph models."""
+
+import json
+import sys
+import types
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import (
+    convert_variables_to_constants_v2,
+)
+
+from sfumato.model import StyleModel
+
+PRECISIONS = ("float32", "float16", "uint8")
+# What a graph's one result is called; the browser asks for it by this name.
+OUTPUTS = {"predictor": "embedding", "encoder": "features", "decoder": "picture"}
+SIGNATURE = "serving_default"
+
+
+class ExportError(Exception):
+    """The model cannot be published; the message says why and what to do."""
+
+
+class NearestUpsampling(keras.layers.Layer):
+    """[B, H, W, C] to [B, 2H, 2W, C], each pixel repeated, in one op.
+
+    UpSampling2D does the same, but on sizes known only at run time it becomes a
+    chain of expand, tile, concatenate and reshape ops. keras.ops takes no such
+    sizes for its resize either, hence TensorFlow's own op.
+    """
+
+    def call(self, x):
+        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=2 * tf.shape(x)[1:3])
+
+
+def inference_networks(model: StyleModel) -> dict[str, keras.Model]:
+    """The three networks that the browser runs, by graph name."""
+    decoder = model.transformer.decoder
+    lean = keras.models.clone_model(decoder, clone_function=_lean_layer)
+    lean.set_weights(decoder.get_weights())
+    return {
+        "predictor": model.predictor,
+        "encoder": model.transformer.encoder,
+        "decoder": lean,
+    }
+
+
+def save_networks(model: StyleModel, folder: Path) -> dict[str, Path]:
+    """Writes the networks of `inference_networks` as SavedModels, one folder each,
+    for a batch of one picture of any size; returns the folders by graph name."""
+    folders = {}
+    for name, network in inference_networks(model).items():
+        specs = [
+            tf.TensorSpec((1, *tensor.shape[1:]), tf.float32, name=tensor.name)
+            for tensor in network.inputs
+        ]
+        function = tf.function(
+            _inference(network, OUTPUTS[name])
+        ).get_concrete_function(**{spec.name: spec for spec in specs})
+        tracked = tf.Module()
+        tracked.network = network
+        folders[name] = folder / name
+        tf.saved_model.save(tracked, str(folders[name]), {SIGNATURE: function})
+    return folders
+
+
+def convert_graph(name: str, saved_model: Path, folder: Path, precision: str) -> None:
+    """Converts one SavedModel to a TF.js graph model: folder/model.json and its
+    shards. ExportError for an op that TF.js does not have."""
+    try:
+        _converter()(
+            str(saved_model),
+            str(folder),
+            signature_def=SIGNATURE,
+            quantization_dtype_map=(
+                None if precision == "float32" else {precision: "*"}
+            ),
+        )
+    except ValueError as error:
+        if "Unsupported Ops" not in str(error):
+            raise
+        ops = str(error).splitlines()[-1]
+        raise ExportError(f"The {name} uses ops that TF.js lacks: {ops}.") from error
+    # The converter's maps come in random order; sorted, a model always gives the
+    # same bytes and so the same version.
+    graph = folder / "model.json"
+    content = json.loads(graph.read_text())
+    graph.write_text(json.dumps(content, sort_keys=True, separators=(",", ":")))
+
+
+def nodes(folder: Path) -> list[dict]:
+    """The nodes of a TF.js graph model in order of execution, constants left out."""
+    topology = json.loads((folder / "model.json").read_text())["modelTopology"]
+    return [node for node in topology["node"] if node["op"] != "Const"]
+
+
+def ops(folder: Path) -> dict[str, int]:
+    """How often a TF.js graph model uses each op, the most frequent first."""
+    counts = Counter(node["op"] for node in nodes(folder))
+    for boundary in ("Placeholder", "Identity"):
+        counts.pop(boundary, None)
+    return dict(counts.most_common())
+
+
+def intermediates(
+    saved_model: Path, converted: Path, inputs: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """TensorFlow's value of every float tensor that the SavedModel and its TF.js
+    graph both have, by node name, in the TF.js graph's order of execution."""
+    # Named, because the loaded object keeps the variables alive until they are read.
+    loaded = tf.saved_model.load(str(saved_model))
+    frozen = convert_variables_to_constants_v2(loaded.signatures[SIGNATURE])
+    known = {operation.name: operation for operation in frozen.graph.get_operations()}
+    shared = [
+        node["name"]
+        for node in nodes(converted)
+        if node["op"] != "Placeholder"
+        and (operation := known.get(node["name"])) is not None
+        # A fused op bears the name of the last of the ops that went into it.
+        and (operation.type == node["op"] or node["op"].startswith("_Fused"))
+        and operation.outputs[0].dtype.is_floating
+    ]
+    pruned = frozen.prune(
+        [f"{name}:0" for name in inputs], [f"{name}:0" for name in shared]
+    )
+    values = pruned(*[tf.constant(value) for value in inputs.values()])
+    return {name: value.numpy() for name, value in zip(shared, values, strict=True)}
+
+
+def _lean_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, keras.layers.UpSampling2D):
+        return NearestUpsampling(name=layer.name)
+    return layer.__class__.from_config(layer.get_config())
+
+
+def _inference(network: keras.Model, output: str):
+    def infer(**inputs):
+        values = [inputs[tensor.name] for tensor in network.inputs]
+        result = network(values if len(values) > 1 else values[0], training=False)
+        return {output: result}
+
+    return infer
+
+
+def _converter():
+    # tensorflowjs imports these two on loading, for model formats not used here;
+    # they do not install beside this TensorFlow.
+    forests = types.ModuleType("tensorflow_decision_forests")
+    jax_conversion = types.ModuleType("tensorflowjs.converters.jax_conversion")
+    jax_conversion.convert_jax = None  # type: ignore[attr-defined]
+    for module in (forests, jax_conversion):
+        sys.modules.setdefault(module.__name__, module)
+    with warnings.catch_warnings():
+        # tensorflow_hub's way of reading a version; setuptools is pinned for it.
+        warnings.filterwarnings("ignore", "pkg_resources is deprecated", UserWarning)
+        from tensorflowjs.converters.tf_saved_model_conversion_v2 import (
+            convert_tf_saved_model,
+        )
+    return convert_tf_saved_model

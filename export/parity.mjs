@@ -1,0 +1,94 @@
+// Runs TF.js graph models in Node on the WASM backend, for parity.py.
+//
+//   node parity.mjs JOB
+//
+// JOB is a folder with job.json and one raw float32 file per input tensor:
+// { graphs: {name: folder}, tensors: {name: shape},
+//   runs: [{graph, inputs: {input: tensor}, outputs: {node: tensor}}] }
+// Runs go in order and may take the tensors of earlier ones. Every output is
+// written as a raw float32 file. result.json gets their shapes, and the kernels each
+// graph ran that WebGL lacks; or the graph that failed and why.
+
+import { readFileSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { join } from "node:path";
+import process from "node:process";
+
+// The packages are the page's own, so that what is checked is what is shipped.
+const require = createRequire(new URL("../web/package.json", import.meta.url));
+const tf = require("@tensorflow/tfjs-core");
+const { loadGraphModel } = require("@tensorflow/tfjs-converter");
+require("@tensorflow/tfjs-backend-wasm");
+require("@tensorflow/tfjs-backend-webgl");
+
+const folder = process.argv[2];
+const job = JSON.parse(readFileSync(join(folder, "job.json"), "utf8"));
+
+function arrayBuffer(bytes) {
+  return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);
+}
+
+function load(graphFolder) {
+  const model = JSON.parse(readFileSync(join(graphFolder, "model.json"), "utf8"));
+  const groups = model.weightsManifest;
+  const shards = groups.flatMap((group) => group.paths);
+  return loadGraphModel(
+    tf.io.fromMemory({
+      modelTopology: model.modelTopology,
+      signature: model.signature,
+      weightSpecs: groups.flatMap((group) => group.weights),
+      weightData: arrayBuffer(
+        Buffer.concat(shards.map((shard) => readFileSync(join(graphFolder, shard)))),
+      ),
+    }),
+  );
+}
+
+async function main() {
+  await tf.setBackend("wasm");
+  const webgl = new Set(tf.getKernelsForBackend("webgl").map((k) => k.kernelName));
+  const tensors = {};
+  for (const [name, shape] of Object.entries(job.tensors)) {
+    const bytes = readFileSync(join(folder, `${name}.f32`));
+    tensors[name] = tf.tensor(new Float32Array(arrayBuffer(bytes)), shape);
+  }
+  const models = {};
+  const kernels = {};
+  const shapes = {};
+  for (const { graph, inputs, outputs } of job.runs) {
+    try {
+      models[graph] ??= await load(job.graphs[graph]);
+      const feeds = Object.fromEntries(
+        Object.entries(inputs).map(([input, tensor]) => [input, tensors[tensor]]),
+      );
+      const profile = await tf.profile(() =>
+        models[graph].execute(feeds, Object.keys(outputs)),
+      );
+      kernels[graph] ??= new Set();
+      // "…__op" is the scope of an op made of several kernels, not a kernel.
+      profile.kernelNames
+        .filter((kernel) => !kernel.endsWith("__op"))
+        .forEach((kernel) => kernels[graph].add(kernel));
+      const results = [profile.result].flat();
+      for (const [index, name] of Object.values(outputs).entries()) {
+        tensors[name] = results[index];
+        shapes[name] = results[index].shape;
+        writeFileSync(join(folder, `${name}.f32`), await results[index].data());
+      }
+    } catch (error) {
+      return { graph, error: error.message };
+    }
+  }
+  return {
+    tfjs: tf.version_core,
+    shapes,
+    missing: Object.fromEntries(
+      Object.entries(kernels).map(([graph, names]) => [
+        graph,
+        [...names].filter((kernel) => !webgl.has(kernel)).sort(),
+      ]),
+    ),
+  };
+}
+
+writeFileSync(join(folder, "result.json"), JSON.stringify(await main()));

@@ -1,0 +1,1 @@
+"""Arbitrary style transfer: networks, images and the server-side model."""

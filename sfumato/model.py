@@ -1,0 +1,186 @@
+"""The whole model on the server: load a bundle, embed styles, mix, stylize."""
+
+import json
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import asdict
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from sfumato.images import ImageError, Source, decode, resize, to_float, to_uint8
+from sfumato.predictor import PredictorConfig, build_predictor
+from sfumato.transformer import (
+    MIN_SIZE,
+    SIZE_MULTIPLE,
+    Transformer,
+    TransformerConfig,
+)
+
+MANIFEST = "manifest.json"
+FILES = (MANIFEST, "predictor.weights.h5", "transformer.weights.h5")
+FORMAT = 1
+# Styles are embedded with their shorter side at this many pixels, the size that
+# the networks are trained and scored at.
+STYLE_SIZE = 256
+
+
+class BundleError(ValueError):
+    """A model folder that is missing, damaged or of another format."""
+
+
+class StyleModel:
+    """A predictor and a transformer that were trained together.
+
+    `manifest` is the model card: the networks' configurations and sizes and, in
+    a published bundle, its scores, parity, files, data and licence.
+    """
+
+    def __init__(
+        self,
+        predictor_config: PredictorConfig,
+        transformer_config: TransformerConfig,
+        manifest: dict[str, Any] | None = None,
+    ):
+        self.predictor = build_predictor(predictor_config)
+        self.transformer = Transformer(transformer_config)
+        self.transformer.build(
+            [(None, None, None, 3), (None, transformer_config.embedding_size)]
+        )
+        image = (1, None, None, 3)
+        self._predict = _compiled(
+            lambda style: self.predictor(style, training=False), image
+        )
+        self._paint = _compiled(
+            lambda content, style: self.transformer([content, style], training=False),
+            image,
+            (1, transformer_config.embedding_size),
+        )
+        self.manifest = (manifest or {}) | {
+            "format": FORMAT,
+            "embedding_size": transformer_config.embedding_size,
+            "style_size": STYLE_SIZE,
+            "size_multiple": SIZE_MULTIPLE,
+            "min_size": MIN_SIZE,
+            "predictor": asdict(predictor_config),
+            "transformer": asdict(transformer_config),
+        }
+
+    @classmethod
+    def load(cls, folder: str | PathLike[str]) -> "StyleModel":
+        """Reads a folder that `save` or export/convert.py wrote; BundleError if it
+        is none."""
+        folder = Path(folder)
+        for name in FILES:
+            if not (folder / name).is_file():
+                raise BundleError(f"{folder} is not a model: {name} is missing.")
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text())
+            if manifest["format"] != FORMAT:
+                raise BundleError(
+                    f"{folder} has the bundle format {manifest['format']}; this "
+                    f"version reads format {FORMAT}. Convert the model again."
+                )
+            model = cls(
+                PredictorConfig(**tuples(manifest["predictor"])),
+                TransformerConfig(**tuples(manifest["transformer"])),
+                manifest,
+            )
+            for name, network in model._networks().items():
+                network.load_weights(folder / f"{name}.weights.h5")
+        except (KeyError, TypeError, json.JSONDecodeError, OSError) as error:
+            raise BundleError(f"The model in {folder} is damaged: {error}") from error
+        return model
+
+    def save(self, folder: str | PathLike[str]) -> None:
+        """Writes manifest.json, predictor.weights.h5 and transformer.weights.h5."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, network in self._networks().items():
+            network.save_weights(folder / f"{name}.weights.h5")
+        self.save_manifest(folder)
+
+    def save_manifest(self, folder: Path) -> None:
+        (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=1) + "\n")
+
+    def embed(self, style: Source) -> np.ndarray:
+        """Any picture to its style embedding, float32 [embedding_size]."""
+        image = resize(decode(style), self.manifest["style_size"])
+        return keras.ops.convert_to_numpy(self._predict(to_float(image)[None]))[0]
+
+    def stylize(
+        self, content: Source, embedding: np.ndarray, strength: float = 1.0
+    ) -> np.ndarray:
+        """The photo repainted, uint8 [H, W, 3] of exactly the photo's size.
+
+        strength: 0 paints under the photo's own embedding, 1 under the one given,
+        beyond 1 exaggerates. Raises ImageError below min_size pixels a side,
+        ValueError for an embedding of another size or a strength not finite.
+        """
+        image = decode(content)
+        if min(image.shape[:2]) < self.manifest["min_size"]:
+            height, width = image.shape[:2]
+            raise ImageError(
+                f"The photo has {width} x {height} pixels; "
+                f"each side needs at least {self.manifest['min_size']}."
+            )
+        embedding = np.asarray(embedding, np.float32)
+        if embedding.shape != (self.manifest["embedding_size"],):
+            raise ValueError(
+                f"An embedding has {self.manifest['embedding_size']} numbers; "
+                f"this one has the shape {list(embedding.shape)}."
+            )
+        if not (math.isfinite(strength) and np.isfinite(embedding).all()):
+            raise ValueError("The strength and the embedding must be finite numbers.")
+        if strength != 1.0:
+            own = self.embed(image)
+            embedding = own + np.float32(strength) * (embedding - own)
+        picture = self._paint(to_float(image)[None], embedding[None])
+        return to_uint8(keras.ops.convert_to_numpy(picture)[0])
+
+    def _networks(self) -> dict[str, keras.Model]:
+        return {"predictor": self.predictor, "transformer": self.transformer}
+
+
+def mix(styles: Iterable[tuple[np.ndarray, float]]) -> np.ndarray:
+    """The weighted mean of (embedding, weight) pairs, float32.
+
+    Weights are finite, not negative and not all 0; they need not sum to 1.
+    ValueError otherwise.
+    """
+    pairs = list(styles)
+    weights = np.array([weight for _, weight in pairs], np.float64)
+    largest = weights.max(initial=0.0)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and largest > 0):
+        raise ValueError(
+            "Style weights must be finite, not negative and not all 0; "
+            f"received {weights.tolist()}."
+        )
+    embeddings = np.stack([embedding for embedding, _ in pairs])
+    # Scaled first: the sum of large weights would overflow.
+    weights /= largest
+    return (weights / weights.sum() @ embeddings).astype(np.float32)
+
+
+def tuples(config: dict[str, Any]) -> dict[str, Any]:
+    """A configuration read from JSON or TOML, its lists as tuples."""
+    return {
+        key: tuple(value) if isinstance(value, list) else value
+        for key, value in config.items()
+    }
+
+
+def _compiled(
+    function: Callable[..., Any], *shapes: tuple[int | None, ...]
+) -> Callable[..., Any]:
+    """In TensorFlow, one graph for pictures of all sizes: there, unlike eagerly,
+    each layer's output is freed once used, and a picture does not depend on the
+    sizes painted before it. Elsewhere the function as it is."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    return tf.function(function, input_signature=[tf.TensorSpec(s) for s in shapes])

@@ -1,0 +1,104 @@
+"""What several test files share: an untrained model and a real server for it."""
+
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from waitress import wasyncore
+
+from server import create_app, create_server
+from sfumato.model import StyleModel
+from sfumato.predictor import PredictorConfig
+from sfumato.transformer import TransformerConfig
+
+ROOT = Path(__file__).parent.parent
+Serve = Callable[..., str]
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    """A seeded smooth colour field, uint8 [height, width, 3]."""
+    random = np.random.default_rng(seed)
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    angles, phases = random.uniform(0, 6.3, (2, 3))
+    waves = [
+        np.sin(9 * (x * np.cos(angle) + y * np.sin(angle)) + phase)
+        for angle, phase in zip(angles, phases, strict=True)
+    ]
+    return np.rint(127.5 + 127.5 * np.stack(waves, axis=-1)).astype(np.uint8)
+
+
+def untrained_model(seed: int, version: str) -> StyleModel:
+    """A small model with seeded random weights, in which the style matters.
+
+    Fresh weights would not do: the style starts without any effect.
+    """
+    keras.utils.set_random_seed(seed)
+    model = StyleModel(
+        PredictorConfig(widths=(8, 16, 16)),
+        TransformerConfig(widths=(8, 16, 16), residual_blocks=2),
+        {"name": "untrained", "version": version, "licence": "MIT"},
+    )
+    random = np.random.default_rng(seed)
+    for weight in model.transformer.weights:
+        if weight.name in ("gamma_kernel", "beta_kernel"):
+            weight.assign(random.normal(0, 0.2, weight.shape))
+    return model
+
+
+def publish(model: StyleModel, models: Path) -> None:
+    """Puts a model into a folder of published models, as its only and default one."""
+    name = model.manifest["name"]
+    model.save(models / name)
+    (models / "index.json").write_text(json.dumps({"default": name, "models": [name]}))
+
+
+@pytest.fixture(scope="session")
+def models_folder(tmp_path_factory) -> Path:
+    """A folder of published models that holds `untrained`."""
+    folder = tmp_path_factory.mktemp("models")
+    publish(untrained_model(seed=7, version="000000000007"), folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def model(models_folder) -> StyleModel:
+    return StyleModel.load(models_folder / "untrained")
+
+
+@pytest.fixture(scope="session")
+def serve() -> Iterator[Serve]:
+    """serve(MODELS=folder, …) starts a real server with this configuration, as
+    create_app takes it, and gives its address."""
+    running = []
+
+    def start(**config: object) -> str:
+        server = create_server(create_app(config), "127.0.0.1", 0)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        running.append((server, thread))
+        return f"http://127.0.0.1:{server.effective_port}"
+
+    yield start
+    for server, thread in running:
+        # In the server's own thread: closing sockets under its select would raise.
+        server.trigger.pull_trigger(
+            lambda server=server: wasyncore.close_all(server._map)
+        )
+        thread.join(10)
+        server.task_dispatcher.shutdown()
+        assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of evaluation pictures and peers' outputs, which is not part of the
+    repository: SFUMATO_SHARED, or `shared` beside it."""
+    folder = Path(os.environ.get("SFUMATO_SHARED", ROOT.parent / "shared"))
+    if not folder.is_dir():
+        pytest.skip(f"no evaluation data: {folder} is not there (set SFUMATO_SHARED)")
+    return folder

@@ -1,0 +1,96 @@
+"""Training data: any folder will do, nothing in it stops a run."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.images import ImageError
+from train.data import ImageFolder, StyleTransferDataset, crop, recolour
+
+
+@pytest.fixture
+def folder(tmp_path):
+    random = np.random.default_rng(0)
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    for index in range(5):
+        pixels = random.integers(0, 256, (80 + index, 100, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "a" / "b" / f"{index}.png")
+    return tmp_path
+
+
+def test_finds_images_at_any_depth_and_lists_the_rest_once(folder):
+    (folder / "notes.txt").write_text("no image")
+    (folder / "empty.jpg").touch()
+    Image.new("RGB", (40, 400)).save(folder / "tiny.png")
+    Image.new("L", (90, 90)).save(folder / "grey.png")
+    found = ImageFolder(folder)
+    assert len(found.paths) == 6
+    reasons = {path.name: reason for path, reason in found.skipped.items()}
+    assert reasons.keys() == {"notes.txt", "empty.jpg", "tiny.png"}
+    assert "40 x 400" in reasons["tiny.png"]
+
+
+def test_a_file_damaged_past_its_header_is_replaced_and_named_once(folder, capsys):
+    whole = (folder / "a" / "b" / "0.png").read_bytes()
+    (folder / "a" / "b" / "0.png").write_bytes(whole[:2000])
+    found = ImageFolder(folder)
+    assert len(found.paths) == 5
+    drawn = [found.draw(number, seed=0) for number in range(10)]
+    assert all(image.shape[1:] == (100, 3) for image in drawn)
+    assert capsys.readouterr().out.count("Skipping") == 1
+
+
+@pytest.mark.parametrize("content", [None, b"text"])
+def test_a_folder_without_images_is_refused(tmp_path, content):
+    if content:
+        (tmp_path / "file.txt").write_bytes(content)
+    with pytest.raises(ImageError, match="holds no image"):
+        ImageFolder(tmp_path)
+
+
+def test_every_image_is_drawn_once_before_any_twice(folder):
+    found = ImageFolder(folder)
+    for start in (0, 5):
+        heights = [found.draw(start + n, seed=7).shape[0] for n in range(5)]
+        assert sorted(heights) == [80, 81, 82, 83, 84]
+
+
+def test_held_out_images_are_never_drawn(tmp_path):
+    for index in range(22):
+        Image.new("RGB", (64, 64), (index, 0, 0)).save(tmp_path / f"{index}.png")
+    found = ImageFolder(tmp_path)
+    held_out = found.hold_out(2, np.random.default_rng(0))
+    unseen = {int(image[0, 0, 0]) for image in held_out}
+    drawn = {int(found.draw(number, 0)[0, 0, 0]) for number in range(20)}
+    assert len(unseen) == 2
+    assert len(drawn) == 20
+    assert not unseen & drawn
+
+
+def test_batches_depend_on_nothing_but_seed_and_step(folder):
+    images = ImageFolder(folder)
+    whole = StyleTransferDataset(images, images, 32, 2, first_step=0, steps=6, seed=1)
+    later = StyleTransferDataset(images, images, 32, 2, first_step=4, steps=2, seed=1)
+    for kind in ("content", "style"):
+        batch = whole[4][0][kind]
+        assert batch.shape == (2, 32, 32, 3)
+        assert batch.dtype == np.float32
+        assert batch.min() >= 0.0
+        assert batch.max() <= 1.0
+        np.testing.assert_array_equal(batch, later[0][0][kind])
+        assert np.abs(batch - whole[5][0][kind]).max() > 0
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (20, 300), (301, 64)])
+def test_crops_of_any_image_have_the_size_asked_for(shape):
+    image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)
+    for seed in range(20):
+        assert crop(image, 48, np.random.default_rng(seed)).shape == (48, 48, 3)
+
+
+def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    results = [recolour(image, np.random.default_rng(seed)) for seed in range(200)]
+    unchanged = sum(np.array_equal(image, result) for result in results)
+    assert 70 < unchanged < 130
+    assert all(result.shape == image.shape for result in results)

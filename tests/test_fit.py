@@ -1,0 +1,217 @@
+"""Training: resumption is exact, the end is clear, the average is what is kept."""
+
+import csv
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+from sfumato.model import StyleModel
+from sfumato.predictor import PredictorConfig
+from sfumato.transformer import TransformerConfig
+from train.__main__ import main
+from train.fit import STATE, fit
+from train.recipe import Loss, Optimizer, Phase, Recipe, RecipeError
+from train.run import Progress, TrainingError
+
+RECIPE = Recipe(
+    name="tiny",
+    seed=3,
+    predictor=PredictorConfig(widths=(4, 8)),
+    transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
+    loss=Loss(3.0, 10.0, 1.0, "relu2_2", ("relu1_2", "relu2_2")),
+    optimizer=Optimizer(1e-3, 2, 5.0, 0.9),
+    phases=(Phase(size=32, batch=2, steps=4), Phase(size=48, batch=1, steps=4)),
+)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """Photos and paintings: seeded colour fields, distinct from each other."""
+    random = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("images")
+    for kind in ("content", "style"):
+        (root / kind / "deeper").mkdir(parents=True)
+        for index in range(6):
+            field = random.integers(0, 256, (7, 9, 3), np.uint8)
+            picture = Image.fromarray(field).resize((96, 80), Image.Resampling.BICUBIC)
+            picture.save(root / kind / "deeper" / f"{index}.png")
+    return root / "content", root / "style"
+
+
+def run(recipe: Recipe, folders: tuple[Path, Path], out: Path, **options: Any) -> bool:
+    content, style = folders
+    return fit(recipe, content, style, out, **options)
+
+
+def arrays(path: Path) -> dict[str, np.ndarray]:
+    """Every array of a weight file by its name."""
+    found = {}
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[()]})
+                if isinstance(item, h5py.Dataset)
+                else None
+            )
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole_run(folders, tmp_path_factory) -> Path:
+    out = tmp_path_factory.mktemp("whole") / "run"
+    assert run(RECIPE, folders, out, log_every=2, save_every=4)
+    return out
+
+
+@pytest.mark.parametrize("stop_at", [3, 6], ids=["first phase", "second phase"])
+def test_resumed_run_equals_an_uninterrupted_one_bit_for_bit(
+    folders, whole_run, tmp_path, stop_at, monkeypatch
+):
+    original = Progress.on_train_batch_end
+
+    def stop(self, batch, logs=None):
+        original(self, batch, logs)
+        self.model.stop_training = self.step == stop_at
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "on_train_batch_end", stop)
+        assert not run(RECIPE, folders, out, log_every=2, save_every=4)
+    # As if it had been killed later than its last checkpoint.
+    with (out / "log.csv").open("a") as file:
+        file.write("8,0,0,0,0,0,0\n")
+    assert run(RECIPE, folders, out, resume=True, log_every=2, save_every=4)
+
+    steps = [row.split(",")[0] for row in (out / "log.csv").read_text().splitlines()]
+    assert steps == ["step", "2", "4", "6", "8"]
+    whole, resumed = arrays(whole_run / STATE), arrays(out / STATE)
+    assert whole.keys() == resumed.keys()
+    for name, value in whole.items():
+        if "terms" not in name and "loss_tracker" not in name:
+            np.testing.assert_array_equal(value, resumed[name], err_msg=name)
+    for name in ("predictor", "transformer"):
+        file = f"model/{name}.weights.h5"
+        first, second = arrays(whole_run / file), arrays(out / file)
+        for key in first:
+            np.testing.assert_array_equal(first[key], second[key], err_msg=key)
+
+
+def test_run_writes_logs_samples_and_the_averaged_model(whole_run):
+    with (whole_run / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4", "6", "8"]
+    for term in ("content", "relu1_2", "relu2_2", "total_variation", "loss"):
+        assert all(float(row[term]) > 0 for row in rows)
+    assert all(0 <= float(row["waiting"]) < 1 for row in rows)
+    assert list((whole_run / "tensorboard").iterdir())
+    assert [path.stem for path in sorted((whole_run / "samples").iterdir())] == [
+        "0000004",
+        "0000008",
+    ]
+    model = StyleModel.load(whole_run / "model")
+    assert model.manifest["training"]["steps"] == 8
+    state = arrays(whole_run / STATE)
+    raw = next(value for name, value in state.items() if "layers/dense/vars/0" in name)
+    average = model.predictor.get_layer("embedding").get_weights()[0]
+    assert raw.shape == average.shape
+    assert np.abs(raw - average).max() > 0
+
+
+def test_training_lowers_the_loss(folders, tmp_path):
+    recipe = dataclasses.replace(
+        RECIPE,
+        optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=5e-3),
+        phases=(Phase(32, 2, 60),),
+    )
+    assert run(recipe, folders, tmp_path / "run", log_every=15, save_every=60)
+    with (tmp_path / "run" / "log.csv").open() as file:
+        loss = [float(row["loss"]) for row in csv.DictReader(file)]
+    assert loss[-1] < 0.8 * loss[0]
+
+
+def test_a_batch_is_split_among_devices(folders, whole_run, tmp_path):
+    """In a process of its own: devices are set up once in a process."""
+    script = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import tensorflow as tf
+from pathlib import Path
+from train import fit
+from test_fit import RECIPE, run
+cpu = tf.config.list_physical_devices("CPU")[0]
+two = [tf.config.LogicalDeviceConfiguration()] * 2
+tf.config.set_logical_device_configuration(cpu, two)
+fit.DEVICE = "CPU"
+assert fit._strategy().num_replicas_in_sync == 2
+recipe = fit.dataclasses.replace(RECIPE, phases=RECIPE.phases[:1])
+folders = Path({str(folders[0])!r}), Path({str(folders[1])!r})
+assert run(recipe, folders, Path({str(tmp_path / "run")!r}), log_every=2)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
+    losses = []
+    for out in (whole_run, tmp_path / "run"):
+        with (out / "log.csv").open() as file:
+            losses.append(float(next(csv.DictReader(file))["loss"]))
+    # Not equal: each device normalises by the statistics of its half of the batch.
+    assert losses[1] == pytest.approx(losses[0], rel=0.1)
+    assert (
+        StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 4
+    )
+
+
+@pytest.mark.parametrize(
+    ("save_every", "message"),
+    [(1, "weights became nan at step 1"), (9, "loss became nan at step 2")],
+)
+def test_no_number_stops_with_a_clear_message_and_is_never_saved(
+    folders, tmp_path, save_every, message
+):
+    recipe = dataclasses.replace(
+        RECIPE,
+        optimizer=Optimizer(float("inf"), 2, 5.0, 0.9),
+        phases=(Phase(32, 2, 8),),
+    )
+    out = tmp_path / "run"
+    with pytest.raises(TrainingError, match=message):
+        run(recipe, folders, out, log_every=2, save_every=save_every)
+    assert not (out / STATE).exists()
+    assert not (out / "model").exists()
+
+
+def test_a_run_is_never_overwritten_nor_resumed_by_another_recipe(folders, whole_run):
+    with pytest.raises(TrainingError, match="already holds a run"):
+        run(RECIPE, folders, whole_run)
+    other = dataclasses.replace(RECIPE, seed=4)
+    with pytest.raises(TrainingError, match="not the one"):
+        run(other, folders, whole_run, resume=True)
+
+
+def test_resuming_needs_a_checkpoint(folders, tmp_path):
+    with pytest.raises(TrainingError, match="no checkpoint"):
+        run(RECIPE, folders, tmp_path, resume=True)
+
+
+def test_recipes_are_found_by_name_and_errors_say_what_there_is(tmp_path):
+    assert Recipe.load("first").steps > 1000
+    with pytest.raises(RecipeError, match=r"'nonsense'; there are .*first"):
+        Recipe.load("nonsense")
+    broken = tmp_path / "broken.toml"
+    broken.write_text("seed = 1\nsped = 2\n")
+    with pytest.raises(RecipeError, match="predictor"):
+        Recipe.load(str(broken))
+
+
+def test_command_line_reports_errors_in_words(tmp_path, capsys):
+    arguments = ["fit", "--recipe", "first", "--out", str(tmp_path / "out")]
+    arguments += ["--content", str(tmp_path / "none"), "--style", str(tmp_path)]
+    assert main(arguments) == 1
+    assert "is not a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

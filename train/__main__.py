@@ -1,0 +1,160 @@
+"""Command line: `python -m train fit`, `evaluate` and `sheet`."""
+
+import argparse
+import csv
+import dataclasses
+import sys
+from pathlib import Path
+
+from sfumato.__main__ import FORMATS, model_folder, picture_path
+
+# What a shell reports of a command that Ctrl-C ended.
+STOPPED = 130
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("train", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    fit = commands.add_parser("fit", help="train a predictor and a transformer")
+    fit.add_argument("--content", type=Path, required=True, help="folder of photos")
+    fit.add_argument("--style", type=Path, required=True, help="folder of paintings")
+    fit.add_argument(
+        "--recipe", required=True, help="a name in train/recipes, or a TOML file"
+    )
+    fit.add_argument("--out", type=Path, required=True, help="folder for the run")
+    fit.add_argument(
+        "--resume", action="store_true", help="continue the run that OUT holds"
+    )
+    evaluate = commands.add_parser(
+        "evaluate", help="score models, peers or ready pictures on pairs of images"
+    )
+    evaluate.add_argument(
+        "--pairs", type=Path, required=True, help="CSV with columns content and style"
+    )
+    evaluate.add_argument(
+        "--root", type=Path, required=True, help="folder with content/ and style/"
+    )
+    evaluate.add_argument(
+        "--bundle", action="append", default=[], metavar="NAME|DIR", help="our model"
+    )
+    evaluate.add_argument(
+        "--tflite",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="folder with predict.tflite and transfer.tflite",
+    )
+    evaluate.add_argument(
+        "--images",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="folder with PHOTO_PAINTING.png for each pair",
+    )
+    evaluate.add_argument("--size", type=int, default=256, help="pixels a side")
+    evaluate.add_argument("--csv", type=Path, help="write every pair's scores here")
+    evaluate.add_argument(
+        "--save",
+        action="store_true",
+        help="write the scores into the manifest of each --bundle",
+    )
+    sheet = commands.add_parser(
+        "sheet", help="paint every photo in every style, in one picture"
+    )
+    sheet.add_argument("--bundle", required=True, metavar="NAME|DIR", help="our model")
+    sheet.add_argument("--content", type=Path, nargs="+", required=True)
+    sheet.add_argument("--style", type=Path, nargs="+", required=True)
+    sheet.add_argument("--size", type=int, default=256, help="pixels a side")
+    sheet.add_argument("-o", "--output", type=picture_path, required=True)
+    options = parser.parse_args(arguments)
+    if options.command == "evaluate" and not (
+        options.bundle or options.tflite or options.images
+    ):
+        parser.error("evaluate needs at least one --bundle, --tflite or --images")
+
+    # After the arguments are read, so that --help does not wait for TensorFlow.
+    from train.run import TrainingError
+    from train.vgg import WeightsError
+
+    try:
+        return RUN[options.command](options)
+    except (ValueError, OSError, TrainingError, WeightsError) as error:
+        print(f"train: {error}", file=sys.stderr)
+        return 1
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from train.fit import fit
+    from train.recipe import Recipe
+
+    done = fit(
+        Recipe.load(options.recipe),
+        options.content,
+        options.style,
+        options.out,
+        options.resume,
+    )
+    return 0 if done else STOPPED
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from sfumato.model import StyleModel
+    from train import evaluate
+
+    pairs = evaluate.read_pairs(options.pairs)
+    bundles = {name: StyleModel.load(model_folder(name)) for name in options.bundle}
+    methods = {name: evaluate.by_model(model) for name, model in bundles.items()}
+    methods |= {str(path): evaluate.by_tflite(path) for path in options.tflite}
+    methods |= {str(path): evaluate.by_images(path) for path in options.images}
+    rows, scores = {}, []
+    for name, stylize in methods.items():
+        own = list(
+            track(
+                evaluate.evaluate(pairs, options.root, stylize, options.size),
+                description=name,
+                total=len(pairs),
+            )
+        )
+        rows[name] = evaluate.summarise(own)
+        scores += [{"method": name} | dataclasses.asdict(score) for score in own]
+    print(evaluate.table(rows))
+    if options.csv:
+        with options.csv.open("w", newline="") as file:
+            writer = csv.DictWriter(file, scores[0].keys())
+            writer.writeheader()
+            writer.writerows(scores)
+    if options.save:
+        for name, model in bundles.items():
+            model.manifest.setdefault("scores", {})[str(options.size)] = rows[name] | {
+                "pairs": len(pairs)
+            }
+            model.save_manifest(model_folder(name))
+    return 0
+
+
+def _sheet(options: argparse.Namespace) -> int:
+    from sfumato.images import center_crop, decode, encode, resize
+    from sfumato.model import StyleModel
+    from train.sheet import sheet
+
+    photos, styles = (
+        [
+            center_crop(resize(decode(path), options.size), options.size)
+            for path in paths
+        ]
+        for paths in (options.content, options.style)
+    )
+    model = StyleModel.load(model_folder(options.bundle))
+    picture = sheet(model, photos, styles)
+    options.output.write_bytes(encode(picture, FORMATS[options.output.suffix.lower()]))
+    return 0
+
+
+RUN = {"fit": _fit, "evaluate": _evaluate, "sheet": _sheet}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,166 @@
+"""Training images: any two folders, at any depth, cropped and augmented."""
+
+import functools
+import os
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+from PIL import Image, ImageEnhance
+
+from sfumato.images import ImageError, decode, to_float
+
+# Smaller images hold too little of a style or a scene to learn from.
+SMALLEST = 64
+
+
+class ImageFolder:
+    """The images below a folder, in a fixed order; what cannot be used is named
+    once in `skipped` and never drawn again."""
+
+    def __init__(self, folder: str | os.PathLike[str]):
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise ImageError(f"{folder} is not a folder.")
+        self.skipped: dict[Path, str] = {}
+        self.paths = []
+        for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+            reason = _unusable(path)
+            if reason:
+                self.skipped[path] = reason
+            else:
+                self.paths.append(path)
+        if not self.paths:
+            raise ImageError(
+                f"{folder} holds no image of at least {SMALLEST} x {SMALLEST} pixels "
+                f"({len(self.skipped)} other files)."
+            )
+
+    def hold_out(self, count: int, random: np.random.Generator) -> list[np.ndarray]:
+        """`count` random images, which `draw` does not return from now on (unless
+        the folder has too few to spare)."""
+        indices = random.permutation(len(self.paths))[:count].tolist()
+        images = [decode(self.paths[index]) for index in indices]
+        if len(self.paths) > 10 * count:
+            held_out = set(indices)
+            self.paths = [p for i, p in enumerate(self.paths) if i not in held_out]
+        return images
+
+    def draw(self, number: int, seed: int) -> np.ndarray:
+        """The number-th image of an endless sequence that shows every image once
+        before any twice, uint8 [H, W, 3]. A file that turns out to be damaged is
+        replaced by the one after it in the folder."""
+        round_, position = divmod(number, len(self.paths))
+        index = _permutation(len(self.paths), seed, round_)[position]
+        for offset in range(len(self.paths)):
+            path = self.paths[(index + offset) % len(self.paths)]
+            if path in self.skipped:
+                continue
+            try:
+                return decode(path)
+            except (ImageError, OSError) as error:
+                self.skipped[path] = str(error)
+                print(f"Skipping {path}: {error}", flush=True)
+        raise ImageError("Every image of the folder is damaged.")
+
+
+class StyleTransferDataset(keras.utils.PyDataset):
+    """Batches {"content", "style"} of images [batch, size, size, 3] in [0, 1].
+
+    Step n of a training run always holds the same crops, whatever the phase that
+    it falls into and wherever the run was interrupted: everything random comes
+    from the seed and the step's number. Item i is step first_step + i.
+    """
+
+    def __init__(
+        self,
+        content: ImageFolder,
+        style: ImageFolder,
+        size: int,
+        batch: int,
+        first_step: int,
+        steps: int,
+        seed: int,
+    ):
+        super().__init__(workers=2, max_queue_size=8)
+        self.content = content
+        self.style = style
+        self.size = size
+        self.batch = batch
+        self.first_step = first_step
+        self.steps = steps
+        self.seed = seed
+        # When each item was ready, by time.perf_counter(): see fit.Progress.
+        self.ready_at: dict[int, float] = {}
+
+    def __len__(self) -> int:
+        return self.steps
+
+    def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
+        step = self.first_step + index
+        random = np.random.default_rng([self.seed, step])
+        numbers = range(step * self.batch, (step + 1) * self.batch)
+        content = [
+            crop(self.content.draw(number, self.seed), self.size, random)
+            for number in numbers
+        ]
+        style = [
+            recolour(
+                crop(self.style.draw(number, self.seed + 1), self.size, random), random
+            )
+            for number in numbers
+        ]
+        batch = {
+            "content": to_float(np.stack(content)),
+            "style": to_float(np.stack(style)),
+        }
+        self.ready_at[index] = time.perf_counter()
+        return (batch,)
+
+
+def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
+    """A random square of the image, scaled to [size, size, 3], flipped half the
+    time. Its side is drawn between `size` and the image's shorter side, so that
+    styles and scenes are seen at many scales."""
+    height, width = image.shape[:2]
+    shorter = min(height, width)
+    side = random.integers(min(size, shorter), shorter, endpoint=True)
+    top = random.integers(0, height - side, endpoint=True)
+    left = random.integers(0, width - side, endpoint=True)
+    square = Image.fromarray(image[top : top + side, left : left + side])
+    if side != size:
+        square = square.resize((size, size), Image.Resampling.BICUBIC)
+    if random.random() < 0.5:
+        square = square.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    return np.asarray(square)
+
+
+def recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Half of the time, another brightness, contrast, saturation and hue: more
+    palettes than the folder holds."""
+    if random.random() < 0.5:
+        return image
+    picture = Image.fromarray(image)
+    for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        picture = enhance(picture).enhance(random.uniform(0.6, 1.4))
+    hue, saturation, value = picture.convert("HSV").split()
+    shift = int(random.integers(-26, 26, endpoint=True))
+    hue = Image.fromarray(((np.asarray(hue, np.int16) + shift) % 256).astype(np.uint8))
+    return np.asarray(Image.merge("HSV", (hue, saturation, value)).convert("RGB"))
+
+
+def _unusable(path: Path) -> str:
+    """Why a file is of no use, by its header alone; empty where it is."""
+    try:
+        with Image.open(path) as image:
+            if min(image.size) < SMALLEST:
+                return f"{image.width} x {image.height} pixels is too small"
+    except Exception as error:  # Pillow's readers raise nearly anything.
+        return f"not an image ({type(error).__name__})"
+    return ""
+
+
+@functools.lru_cache(maxsize=8)
+def _permutation(count: int, seed: int, round_: int) -> np.ndarray:
+    return np.random.default_rng([seed, round_]).permutation(count)

@@ -1,0 +1,276 @@
+"""Trains a predictor and a transformer together on photos and paintings."""
+
+import contextlib
+import dataclasses
+import functools
+import json
+import os
+import platform
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from sfumato.images import encode
+from sfumato.model import StyleModel
+from train import losses
+from train.data import ImageFolder, StyleTransferDataset, crop
+from train.recipe import Loss, Recipe
+from train.run import (
+    STATE,
+    Checkpoints,
+    Progress,
+    TrainingError,
+    averaged,
+    steps_done,
+    stop_on_signal,
+)
+from train.sheet import sheet
+from train.vgg import build_vgg16
+
+RUN = "run.json"
+MODEL = "model"
+# Photos and paintings of the sample sheet; they are never trained on.
+SAMPLES = 5
+# What a batch is split among.
+DEVICE = "GPU"
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+class StyleTransfer(keras.Model):
+    """{"content", "style"} images [B, H, W, 3] to stylized images, with the loss.
+
+    The loss is a weighted sum of content_loss, of style_distance summed over the
+    layers, and of total_variation, through a frozen VGG-16 that is not among the
+    saved weights. Each term is also a metric of its own. `replicas`: among how many
+    devices a batch is split; their gradients are summed.
+    """
+
+    def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
+        super().__init__(name="style_transfer")
+        self.predictor = model.predictor
+        self.transformer = model.transformer
+        self.weights_of = loss
+        self.replicas = replicas
+        vgg = build_vgg16({*loss.style_layers, loss.content_layer})
+        # A closure, because an attribute would become part of the saved weights.
+        self.features = lambda image: vgg(image)
+        names = ["content", *loss.style_layers, "total_variation"]
+        self.terms = {name: keras.metrics.Mean(name) for name in names}
+
+    def call(self, inputs, training=False):
+        embedding = self.predictor(inputs["style"], training=training)
+        return self.transformer([inputs["content"], embedding], training=training)
+
+    def compute_loss(
+        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
+    ):
+        weights = self.weights_of
+        content = self.features(x["content"])[weights.content_layer]
+        style = self.features(x["style"])
+        stylized = self.features(y_pred)
+        values = {
+            "content": losses.content_loss(
+                stylized[weights.content_layer], ops.stop_gradient(content)
+            ),
+            "total_variation": losses.total_variation(y_pred),
+        }
+        for layer in weights.style_layers:
+            target = ops.stop_gradient(losses.gram_matrix(style[layer]))
+            gram = losses.gram_matrix(stylized[layer])
+            values[layer] = losses.style_distance(gram, target)
+        for name, value in values.items():
+            self.terms[name].update_state(value)
+        means = {name: ops.mean(value) for name, value in values.items()}
+        return (
+            weights.content * means["content"]
+            + weights.style * sum(means[layer] for layer in weights.style_layers)
+            + weights.total_variation * means["total_variation"]
+        ) / self.replicas
+
+
+def fit(
+    recipe: Recipe,
+    content_folder: Path,
+    style_folder: Path,
+    out: Path,
+    resume: bool = False,
+    log_every: int = 100,
+    save_every: int = 500,
+) -> bool:
+    """Trains by the recipe; True when all its steps are done, False when stopped.
+
+    OUT holds the run's state, OUT/model the averaged networks (a folder for
+    StyleModel.load, export/convert.py and `evaluate`), log.csv, TensorBoard
+    events and OUT/samples. With `resume` an interrupted run goes on just as it
+    would have; without it, a folder that holds a run is refused.
+    """
+    content, style = ImageFolder(content_folder), ImageFolder(style_folder)
+    run = _open_run(out, recipe, resume)
+    keras.utils.set_random_seed(recipe.seed)
+    keras.config.set_dtype_policy(POLICIES[run["precision"]])
+    for folder in (content, style):
+        for path, reason in folder.skipped.items():
+            print(f"Skipping {path}: {reason}")
+    samples = _samples(content, style, recipe)
+
+    strategy = _strategy()
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        model = StyleModel(recipe.predictor, recipe.transformer)
+        trainer = StyleTransfer(
+            model,
+            recipe.loss,
+            1 if strategy is None else strategy.num_replicas_in_sync,
+        )
+        trainer.compile(
+            _optimizer(recipe),
+            # XLA's convolutions are slower than TensorFlow's own on a CPU.
+            jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
+        )
+        trainer.build(
+            {"content": (None, None, None, 3), "style": (None, None, None, 3)}
+        )
+        trainer.optimizer.build(trainer.trainable_variables)
+    if resume:
+        trainer.load_weights(out / STATE)
+    done = steps_done(trainer)
+    started, seconds_before = time.monotonic(), run["seconds"]
+
+    def publish() -> None:
+        done = steps_done(trainer)
+        run["seconds"] = seconds_before + time.monotonic() - started
+        (out / RUN).write_text(json.dumps(run, indent=1) + "\n")
+        model.manifest["training"] = {
+            "recipe": recipe.name,
+            "steps": done,
+            "seconds": round(run["seconds"]),
+            "precision": run["precision"],
+            "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
+            "photos": len(content.paths),
+            "paintings": len(style.paths),
+        }
+        with averaged(trainer):
+            new = out / f"new-{MODEL}"
+            model.save(new)
+            shutil.rmtree(out / MODEL, ignore_errors=True)
+            new.rename(out / MODEL)
+            picture = encode(sheet(model, *samples))
+        (out / "samples").mkdir(exist_ok=True)
+        (out / "samples" / f"{done:07d}.png").write_bytes(picture)
+
+    progress = Progress(out, recipe.steps, done, log_every)
+    checkpoints = Checkpoints(out, save_every, publish)
+    with progress.bar, stop_on_signal(trainer):
+        first = 0
+        for phase in recipe.phases:
+            remaining = first + phase.steps - max(first, done)
+            if remaining > 0:
+                progress.dataset = StyleTransferDataset(
+                    content,
+                    style,
+                    phase.size,
+                    phase.batch,
+                    max(first, done),
+                    remaining,
+                    recipe.seed,
+                )
+                # Anew, so that the graph knows this phase's image size.
+                trainer.make_train_function(force=True)
+                trainer.fit(
+                    progress.dataset,
+                    verbose=0,
+                    shuffle=False,
+                    callbacks=[progress, checkpoints],
+                )
+                if trainer.stop_training:
+                    print(f"Stopped and saved; continue with --resume --out {out}")
+                    return False
+            first += phase.steps
+    print(f"Done: {out / MODEL} is ready for export/convert.py")
+    return True
+
+
+def _samples(
+    content: ImageFolder, style: ImageFolder, recipe: Recipe
+) -> list[list[np.ndarray]]:
+    """Photos and styles for the sample sheets; they are not trained on."""
+    random = np.random.default_rng(recipe.seed)
+    size = max(phase.size for phase in recipe.phases)
+    return [
+        [crop(image, size, random) for image in folder.hold_out(SAMPLES, random)]
+        for folder in (content, style)
+    ]
+
+
+def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:
+    """What must not change between a run's start and its resumption."""
+    path = out / RUN
+    described = json.loads(json.dumps(dataclasses.asdict(recipe)))
+    if resume:
+        if not (out / STATE).is_file():
+            raise TrainingError(f"{out} holds no checkpoint to resume from.")
+        run = json.loads(path.read_text())
+        if run["recipe"] != described:
+            raise TrainingError(
+                f"The recipe {recipe.name} is not the one that {out} was started "
+                f"with (see {path}); restore it, or train into another folder."
+            )
+        return run
+    # A run that was stopped before its first checkpoint has nothing to lose.
+    if (out / STATE).exists():
+        raise TrainingError(
+            f"{out} already holds a run; add --resume to continue it, or choose "
+            "another --out."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    run = {"precision": faster_precision(), "seconds": 0.0, "recipe": described}
+    path.write_text(json.dumps(run, indent=1) + "\n")
+    return run
+
+
+@functools.cache
+def faster_precision() -> str:
+    """ "float32" or "bfloat16", whichever this machine runs VGG-16 faster in."""
+    images = np.zeros((4, 128, 128, 3), np.float32)
+    times = {}
+    before = keras.config.dtype_policy()
+    for precision, policy in POLICIES.items():
+        keras.config.set_dtype_policy(policy)
+        vgg = build_vgg16(["relu3_3"])
+        vgg.predict_on_batch(images)
+        start = time.perf_counter()
+        for _ in range(3):
+            vgg.predict_on_batch(images)
+        times[precision] = time.perf_counter() - start
+    keras.config.set_dtype_policy(before)
+    return min(times, key=lambda precision: times[precision])
+
+
+def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+    settings = recipe.optimizer
+    return keras.optimizers.Adam(
+        keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            warmup_target=settings.learning_rate,
+            warmup_steps=settings.warmup_steps,
+            decay_steps=recipe.steps - settings.warmup_steps,
+        ),
+        global_clipnorm=settings.clip_norm,
+        use_ema=True,
+        ema_momentum=settings.average,
+    )
+
+
+def _strategy() -> Any:
+    """A MirroredStrategy over this machine's devices of type DEVICE, where
+    TensorFlow sees more than one; None elsewhere."""
+    if keras.backend.backend() != "tensorflow":
+        return None
+    import tensorflow as tf
+
+    devices = [device.name for device in tf.config.list_logical_devices(DEVICE)]
+    return tf.distribute.MirroredStrategy(devices) if len(devices) > 1 else None

@@ -1,0 +1,66 @@
+"""The losses of style transfer: pure functions of images and features."""
+
+from typing import Any
+
+from keras import ops
+
+
+def gram_matrix(features: Any) -> Any:
+    """[B, H, W, C] to the Gram matrix over positions, FᵀF / (H W), [B, C, C].
+
+    Gatys et al. 2015 (arXiv 1508.06576), divided by the number of positions only.
+    """
+    features = ops.cast(features, "float32")
+    _, height, width, channels = ops.shape(features)
+    flat = ops.reshape(features, (-1, height * width, channels))
+    return ops.matmul(ops.transpose(flat, (0, 2, 1)), flat) / ops.cast(
+        height * width, "float32"
+    )
+
+
+def style_distance(gram: Any, target: Any) -> Any:
+    """Two Gram matrices [B, C, C] to their balanced distance [B], in [0, 1]:
+    ‖G − S‖² / (‖G‖² + ‖S‖²).
+
+    The Gram loss over its upper bound, so that no style outweighs another
+    (Cheng et al. 2021, arXiv 2104.10064). A Gram matrix has no negative inner
+    product with another, hence the bound of 1.
+    """
+    difference = _mean_square(gram - target)
+    return difference / (_mean_square(gram) + _mean_square(target) + EPSILON)
+
+
+def content_distance(features: Any, target: Any) -> Any:
+    """Two feature maps [B, H, W, C] to their distance [B]:
+    mean (F − C)² / (½ mean F² + ½ mean C²). 0 for equal features, 2 for
+    unrelated ones."""
+    features, target = ops.cast(features, "float32"), ops.cast(target, "float32")
+    scale = (_mean_square(features) + _mean_square(target)) / 2.0
+    return _mean_square(features - target) / (scale + EPSILON)
+
+
+def content_loss(features: Any, target: Any) -> Any:
+    """Like content_distance, over the photo's own mean square alone.
+
+    For training: content_distance can be lowered by inflating the features of the
+    result, this cannot.
+    """
+    features, target = ops.cast(features, "float32"), ops.cast(target, "float32")
+    return _mean_square(features - target) / (_mean_square(target) + EPSILON)
+
+
+def total_variation(images: Any) -> Any:
+    """[B, H, W, C] to the mean squared difference of neighbours, down plus
+    across, [B] (Johnson et al. 2016, arXiv 1603.08155, as a mean)."""
+    images = ops.cast(images, "float32")
+    return _mean_square(images[:, 1:] - images[:, :-1]) + _mean_square(
+        images[:, :, 1:] - images[:, :, :-1]
+    )
+
+
+# Keeps a distance between two blank images at 0 instead of 0 / 0.
+EPSILON = 1e-8
+
+
+def _mean_square(values: Any) -> Any:
+    return ops.mean(ops.square(values), axis=tuple(range(1, len(values.shape))))
