@@ -497,11 +497,18 @@ def test_requests_at_the_same_time_do_not_mix(serve, models_folder, model):
 def test_a_busy_server_says_so_and_still_serves_the_page(serve, dist, models_folder):
     address = serve(DIST=dist, MODELS=models_folder, MAX_JOBS=1)
     large = encode(np.zeros((1000, 1000, 3), np.uint8))
-    painting = threading.Thread(
-        target=requests.post,
-        args=(f"{address}/api/stylize",),
-        kwargs={"files": {"photo": large, "style": STYLE}},
-    )
+
+    def paint() -> None:
+        # An embedding that is being computed refuses the painting just as well.
+        while (
+            requests.post(
+                f"{address}/api/stylize", files={"photo": large, "style": STYLE}
+            ).status_code
+            == 503
+        ):
+            pass
+
+    painting = threading.Thread(target=paint)
     painting.start()
     try:
         while painting.is_alive():

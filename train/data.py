@@ -121,11 +121,13 @@ class StyleTransferDataset(keras.utils.PyDataset):
 
 def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
     """A random square of the image, scaled to [size, size, 3], flipped half the
-    time. Its side is drawn between `size` and the image's shorter side, so that
-    styles and scenes are seen at many scales."""
+    time. Its side is drawn between `size` and the image's shorter side, more often
+    near `size`: styles and scenes are seen at many scales, and mostly at the one
+    that the images have."""
     height, width = image.shape[:2]
     shorter = min(height, width)
-    side = random.integers(min(size, shorter), shorter, endpoint=True)
+    least = min(size, shorter)
+    side = round(least * (shorter / least) ** (random.random() ** 2))
     top = random.integers(0, height - side, endpoint=True)
     left = random.integers(0, width - side, endpoint=True)
     square = Image.fromarray(image[top : top + side, left : left + side])
