@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from browser import CHROMIUM_ARGUMENTS, MODELS, ROOT, WEB, Tab
+from playwright.sync_api import Browser, sync_playwright
 from waitress import wasyncore
 
 from server import create_app, create_server
@@ -16,7 +19,6 @@ from sfumato.model import StyleModel
 from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 
-ROOT = Path(__file__).parent.parent
 Serve = Callable[..., str]
 
 
@@ -102,3 +104,47 @@ def shared() -> Path:
     if not folder.is_dir():
         pytest.skip(f"no evaluation data: {folder} is not there (set SFUMATO_SHARED)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Browser]:
+    path = shutil.which("chromium") or shutil.which("google-chrome")
+    if path is None:
+        pytest.fail("These tests need Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=path, args=CHROMIUM_ARGUMENTS
+        )
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def default_model() -> StyleModel:
+    """The published default model, as the server runs it."""
+    name = json.loads((MODELS / "index.json").read_text())["default"]
+    return StyleModel.load(MODELS / name)
+
+
+@pytest.fixture(scope="session")
+def site(serve: Serve) -> str:
+    if not (WEB / "dist" / "index.html").exists():
+        pytest.fail("The page is not built: run npm ci and npm run build in web/.")
+    return serve() + "/"
+
+
+@pytest.fixture
+def tab(chromium: Browser) -> Iterator[Tab]:
+    with chromium.new_context(accept_downloads=True) as context:
+        tab = Tab(context.new_page())
+        yield tab
+        assert tab.complaints == []
+
+
+@pytest.fixture(scope="module")
+def engine_tab(chromium: Browser, site: str) -> Iterator[Tab]:
+    """A page that stays open, for the tests that only call its engine."""
+    with chromium.new_context() as context:
+        tab = Tab(context.new_page()).open(f"{site}?backend=wasm&size=64")
+        yield tab
+        assert tab.complaints == []

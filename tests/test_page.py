@@ -3,89 +3,31 @@
 import base64
 import io
 import json
-import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import keras
 import numpy as np
 import pytest
-from conftest import ROOT, Serve
-from PIL import Image
-from playwright.sync_api import (
-    Browser,
-    FilePayload,
-    Page,
-    Route,
-    expect,
-    sync_playwright,
+from browser import (
+    ARTEFACTS,
+    GALLERY,
+    MODELS,
+    TOLERANCES,
+    Tab,
+    assert_close,
+    paint_on_server,
+    png,
+    sample,
+    upload,
 )
+from conftest import Serve
+from PIL import Image
+from playwright.sync_api import Browser, Route, expect
 
 from export.convert import publish
-from sfumato.images import decode, resize, to_float
+from sfumato.images import resize
 from sfumato.model import StyleModel, mix
-
-WEB = ROOT / "web"
-MODELS = WEB / "public" / "models"
-GALLERY = WEB / "public" / "gallery"
-ARTEFACTS = ROOT / "tests" / "artefacts"
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--enable-unsafe-swiftshader",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-# The most that pixels and embeddings may differ from the server's: (max, mean).
-TOLERANCES = {"float32": (1e-3, 1e-3), "float16": (8 / 255, 1 / 255)}
-
-# Pictures and numbers travel to and from the page as base64.
-HELPERS = """
-window.test = {
-  picture({ data, width, height }) {
-    const bytes = Uint8ClampedArray.from(atob(data), (c) => c.charCodeAt(0));
-    return new ImageData(bytes, width, height);
-  },
-  encode(array) {
-    const bytes = new Uint8Array(array.buffer, array.byteOffset, array.byteLength);
-    let text = "";
-    for (let start = 0; start < bytes.length; start += 0x8000)
-      text += String.fromCharCode(...bytes.subarray(start, start + 0x8000));
-    return btoa(text);
-  },
-  embedding: (numbers) => Float32Array.from(numbers),
-};
-"""
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    path = shutil.which("chromium") or shutil.which("google-chrome")
-    if path is None:
-        pytest.fail("These tests need Chromium: apt-get install chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=CHROMIUM_ARGUMENTS
-        )
-        yield browser
-        browser.close()
-
-
-@pytest.fixture(scope="module")
-def default_model() -> StyleModel:
-    """The published default model, as the server runs it."""
-    name = json.loads((MODELS / "index.json").read_text())["default"]
-    return StyleModel.load(MODELS / name)
-
-
-@pytest.fixture(scope="module")
-def site(serve: Serve) -> str:
-    if not (WEB / "dist" / "index.html").exists():
-        pytest.fail("The page is not built: run npm ci and npm run build in web/.")
-    return serve() + "/"
 
 
 @pytest.fixture(scope="module")
@@ -99,149 +41,6 @@ def float32_site(
     models = tmp_path_factory.mktemp("unquantised")
     publish(default_model, "unquantised", "float32", models)
     return serve(MODELS=models) + "/"
-
-
-class Tab:
-    """A page whose console must stay silent."""
-
-    def __init__(self, page: Page):
-        self.page = page
-        self.complaints: list[str] = []
-        page.add_init_script(HELPERS)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        page.on(
-            "console",
-            lambda message: (
-                self.complaints.append(message.text)
-                if message.type in ("error", "warning")
-                else None
-            ),
-        )
-
-    def open(self, address: str, state: str = "painted") -> "Tab":
-        self.page.goto(address)
-        self.wait_for(state)
-        return self
-
-    def wait_for(self, state: str, seconds: float = 240) -> None:
-        self.page.wait_for_selector(f"html[data-state={state}]", timeout=seconds * 1000)
-
-    def canvas(self, name: str) -> np.ndarray:
-        """The pixels of the canvas with this id, uint8 [H, W, 3]."""
-        data = self.page.evaluate(
-            """(id) => {
-              const shown = document.getElementById(id);
-              const { width, height } = shown;
-              const canvas = new OffscreenCanvas(width, height);
-              const context = canvas.getContext("2d");
-              context.drawImage(shown, 0, 0);
-              const { data } = context.getImageData(0, 0, width, height);
-              return { width, height, data: test.encode(data) };
-            }""",
-            name,
-        )
-        pixels = np.frombuffer(base64.b64decode(data["data"]), np.uint8)
-        return pixels.reshape(data["height"], data["width"], 4)[..., :3]
-
-    def embed(self, image: np.ndarray) -> np.ndarray:
-        text = self.page.evaluate(
-            "async (image) => test.encode(await sfumato.embed(test.picture(image)))",
-            as_picture(image),
-        )
-        return np.frombuffer(base64.b64decode(text), np.float32)
-
-    def mix(self, styles: list[tuple[np.ndarray, float]]) -> np.ndarray:
-        text = self.page.evaluate(
-            """(styles) => test.encode(sfumato.mix(
-              styles.map(([style, weight]) => [test.embedding(style), weight])))""",
-            [[embedding.tolist(), weight] for embedding, weight in styles],
-        )
-        return np.frombuffer(base64.b64decode(text), np.float32)
-
-    def stylize(
-        self, photo: np.ndarray, embedding: np.ndarray, strength: float = 1.0
-    ) -> np.ndarray:
-        """float32 [H, W, 3] in [0, 1]."""
-        text = self.page.evaluate(
-            """async ([photo, embedding, strength]) => test.encode(
-              await sfumato.stylize(test.picture(photo), test.embedding(embedding),
-                { strength, as: "float32" }))""",
-            [as_picture(photo), embedding.tolist(), strength],
-        )
-        return np.frombuffer(base64.b64decode(text), np.float32).reshape(photo.shape)
-
-    def wait_for_other_picture(self, before: np.ndarray) -> np.ndarray:
-        """The next finished picture that is not `before`."""
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            self.wait_for("painted")
-            after = self.canvas("painted")
-            if after.shape != before.shape or (after != before).any():
-                return after
-            self.page.wait_for_timeout(50)
-        raise AssertionError("The picture was not painted again within 60 s.")
-
-
-@pytest.fixture
-def tab(chromium: Browser) -> Iterator[Tab]:
-    with chromium.new_context(accept_downloads=True) as context:
-        tab = Tab(context.new_page())
-        yield tab
-        assert tab.complaints == []
-
-
-@pytest.fixture(scope="module")
-def engine_tab(chromium: Browser, site: str) -> Iterator[Tab]:
-    """A page that stays open, for the tests that only call its engine."""
-    with chromium.new_context() as context:
-        tab = Tab(context.new_page()).open(f"{site}?backend=wasm&size=64")
-        yield tab
-        assert tab.complaints == []
-
-
-def as_picture(image: np.ndarray) -> dict[str, Any]:
-    height, width = image.shape[:2]
-    opaque = np.full((height, width, 1), 255, np.uint8)
-    data = np.concatenate([image, opaque], axis=2).tobytes()
-    return {
-        "width": width,
-        "height": height,
-        "data": base64.b64encode(data).decode(),
-    }
-
-
-def sample(
-    name: str, height: int | None = None, width: int | None = None
-) -> np.ndarray:
-    """A picture of the gallery, or this much of it from the top left."""
-    return np.ascontiguousarray(decode(GALLERY / name)[:height, :width])
-
-
-def paint_on_server(
-    model: StyleModel, photo: np.ndarray, embedding: np.ndarray
-) -> np.ndarray:
-    """The picture before it is rounded to bytes: float32 [H, W, 3]."""
-    picture = model.transformer([to_float(photo)[None], embedding[None]])
-    return keras.ops.convert_to_numpy(picture)[0]
-
-
-def assert_close(
-    actual: np.ndarray, expected: np.ndarray, tolerance: tuple[float, float]
-) -> None:
-    assert actual.shape == expected.shape
-    error = np.abs(actual.astype(np.float64) - expected)
-    assert error.max() <= tolerance[0]
-    assert error.mean() <= tolerance[1]
-
-
-def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def upload(name: str, data: bytes) -> FilePayload:
-    return {"name": name, "mimeType": "image/png", "buffer": data}
 
 
 @pytest.mark.parametrize(("backend", "size"), [("webgl", 64), ("wasm", 256)])
