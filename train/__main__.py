@@ -1,4 +1,4 @@
-"""Command line: `python -m train fit`, `evaluate` and `sheet`."""
+"""Command line: `python -m train fit`, `evaluate`, `mixing`, `curves` and `sheet`."""
 
 import argparse
 import csv
@@ -10,6 +10,16 @@ from sfumato.__main__ import FORMATS, model_folder, picture_path
 
 # What a shell reports of a command that Ctrl-C ended.
 STOPPED = 130
+
+
+def positive(text: str) -> int:
+    """A number of pixels or pairs."""
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise argparse.ArgumentTypeError(
+            f"must be a whole number above 0, not {text!r}"
+        )
+    return number
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,6 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
     fit.add_argument("--out", type=Path, required=True, help="folder for the run")
     fit.add_argument(
         "--resume", action="store_true", help="continue the run that OUT holds"
+    )
+    fit.add_argument(
+        "--start",
+        metavar="NAME|DIR",
+        help="a model of the same architecture to start from",
     )
     evaluate = commands.add_parser(
         "evaluate", help="score models, peers or ready pictures on pairs of images"
@@ -53,20 +68,43 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="folder with PHOTO_PAINTING.png for each pair",
     )
-    evaluate.add_argument("--size", type=int, default=256, help="pixels a side")
+    evaluate.add_argument("--size", type=positive, default=256, help="pixels a side")
     evaluate.add_argument("--csv", type=Path, help="write every pair's scores here")
     evaluate.add_argument(
         "--save",
         action="store_true",
         help="write the scores into the manifest of each --bundle",
     )
+    mixing = commands.add_parser(
+        "mixing", help="measure how smoothly styles mix and strength dials"
+    )
+    mixing.add_argument(
+        "--pairs", type=Path, required=True, help="CSV with columns content and style"
+    )
+    mixing.add_argument(
+        "--root", type=Path, required=True, help="folder with content/ and style/"
+    )
+    mixing.add_argument("--bundle", required=True, metavar="NAME|DIR", help="our model")
+    mixing.add_argument(
+        "--count", type=positive, default=20, help="pairs to walk, evenly from the CSV"
+    )
+    curves = commands.add_parser(
+        "curves", help="draw a run's loss terms, and its scores where they are given"
+    )
+    curves.add_argument("run", type=Path, nargs="+", help="folders that fit wrote")
+    curves.add_argument(
+        "--scores",
+        type=Path,
+        help="what `evaluate --csv` wrote of models in RUN/history, and of peers",
+    )
+    curves.add_argument("-o", "--output", type=picture_path, required=True)
     sheet = commands.add_parser(
         "sheet", help="paint every photo in every style, in one picture"
     )
     sheet.add_argument("--bundle", required=True, metavar="NAME|DIR", help="our model")
     sheet.add_argument("--content", type=Path, nargs="+", required=True)
     sheet.add_argument("--style", type=Path, nargs="+", required=True)
-    sheet.add_argument("--size", type=int, default=256, help="pixels a side")
+    sheet.add_argument("--size", type=positive, default=256, help="pixels a side")
     sheet.add_argument("-o", "--output", type=picture_path, required=True)
     options = parser.parse_args(arguments)
     if options.command == "evaluate" and not (
@@ -95,6 +133,7 @@ def _fit(options: argparse.Namespace) -> int:
         options.style,
         options.out,
         options.resume,
+        None if options.start is None else model_folder(options.start),
     )
     return 0 if done else STOPPED
 
@@ -136,6 +175,28 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def _mixing(options: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from sfumato.model import StyleModel
+    from train.evaluate import read_pairs
+    from train.mixing import table, walks
+
+    pairs = read_pairs(options.pairs)
+    chosen = pairs[:: max(1, len(pairs) // options.count)][: options.count]
+    model = StyleModel.load(model_folder(options.bundle))
+    found = track(walks(model, chosen, options.root), options.bundle, total=len(chosen))
+    print(table(list(found)))
+    return 0
+
+
+def _curves(options: argparse.Namespace) -> int:
+    from train.curves import curves
+
+    options.output.write_bytes(curves(options.run, options.scores))
+    return 0
+
+
 def _sheet(options: argparse.Namespace) -> int:
     from sfumato.images import center_crop, decode, encode, resize
     from sfumato.model import StyleModel
@@ -154,7 +215,13 @@ def _sheet(options: argparse.Namespace) -> int:
     return 0
 
 
-RUN = {"fit": _fit, "evaluate": _evaluate, "sheet": _sheet}
+RUN = {
+    "fit": _fit,
+    "evaluate": _evaluate,
+    "mixing": _mixing,
+    "curves": _curves,
+    "sheet": _sheet,
+}
 
 if __name__ == "__main__":
     sys.exit(main())

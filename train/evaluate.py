@@ -68,14 +68,14 @@ def evaluate(
 
     @functools.cache
     def image(kind: str, name: str) -> np.ndarray:
-        return center_crop(resize(decode(root / kind / name), size), size)
+        return square(root / kind / name, size)
 
     vgg = build_vgg16(VGG_STYLE)
     alexnet = build_alexnet(ALEXNET_LAYERS)
 
     @functools.cache
     def painting(name: str) -> tuple[list, list]:
-        return _grams(vgg, image("style", name), VGG_STYLE), _grams(
+        return grams(vgg, image("style", name), VGG_STYLE), grams(
             alexnet, image("style", name), ALEXNET_LAYERS
         )
 
@@ -98,21 +98,21 @@ def evaluate(
         vgg_features, alexnet_features = vgg(batch), alexnet(batch)
         vgg_content, alexnet_content = photo(content_name)
         vgg_grams, alexnet_grams = painting(style_name)
-        layers = _style_distances(vgg_features, VGG_STYLE, vgg_grams)
+        layers = style_distances(vgg_features, VGG_STYLE, vgg_grams)
         yield PairScore(
             content_name,
             style_name,
-            _number(losses.content_distance(vgg_features[VGG_CONTENT], vgg_content)),
+            number(losses.content_distance(vgg_features[VGG_CONTENT], vgg_content)),
             float(np.mean(layers)),
             layers,
-            _number(
+            number(
                 losses.content_distance(
                     alexnet_features[ALEXNET_CONTENT], alexnet_content
                 )
             ),
             float(
                 np.mean(
-                    _style_distances(alexnet_features, ALEXNET_LAYERS, alexnet_grams)
+                    style_distances(alexnet_features, ALEXNET_LAYERS, alexnet_grams)
                 )
             ),
         )
@@ -215,19 +215,28 @@ def table(rows: dict[str, dict[str, float]]) -> str:
     return "\n".join(lines)
 
 
-def _grams(network: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> list:
+def square(path: Path, size: int) -> np.ndarray:
+    """A picture as it is scored: shorter side scaled to `size`, centre crop."""
+    return center_crop(resize(decode(path), size), size)
+
+
+def grams(network: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> list:
+    """The Gram matrices of an image uint8 [H, W, 3], one for each layer."""
     features = network(to_float(image)[None])
     return [losses.gram_matrix(features[layer]) for layer in layers]
 
 
-def _style_distances(
+def style_distances(
     features: dict, layers: tuple[str, ...], targets: list
 ) -> tuple[float, ...]:
+    """The style distance of one picture's features to target Gram matrices, by
+    layer."""
     return tuple(
-        _number(losses.style_distance(losses.gram_matrix(features[layer]), target))
+        number(losses.style_distance(losses.gram_matrix(features[layer]), target))
         for layer, target in zip(layers, targets, strict=True)
     )
 
 
-def _number(value) -> float:
+def number(value: Any) -> float:
+    """What a loss gives for a batch of one."""
     return float(keras.ops.convert_to_numpy(value)[0])

@@ -34,6 +34,8 @@ from train.vgg import build_vgg16
 
 RUN = "run.json"
 MODEL = "model"
+# The averaged networks at each checkpoint, by step: what a curve of scores needs.
+HISTORY = "history"
 # Photos and paintings of the sample sheet; they are never trained on.
 SAMPLES = 5
 # What a batch is split among.
@@ -99,17 +101,21 @@ def fit(
     style_folder: Path,
     out: Path,
     resume: bool = False,
+    start: Path | None = None,
     log_every: int = 100,
     save_every: int = 500,
 ) -> bool:
     """Trains by the recipe; True when all its steps are done, False when stopped.
 
     OUT holds the run's state, OUT/model the averaged networks (a folder for
-    StyleModel.load, export/convert.py and `evaluate`), log.csv, TensorBoard
-    events and OUT/samples. With `resume` an interrupted run goes on just as it
-    would have; without it, a folder that holds a run is refused.
+    StyleModel.load, export/convert.py and `evaluate`), OUT/history the same at
+    each checkpoint, log.csv, TensorBoard events and OUT/samples. With `resume` an
+    interrupted run goes on just as it would have; without it, a folder that holds
+    a run is refused. `start`: the folder of a model of the recipe's architecture
+    whose weights the run starts from, instead of random ones.
     """
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
+    earlier = None if start is None or resume else _started_from(start, recipe)
     run = _open_run(out, recipe, resume)
     keras.utils.set_random_seed(recipe.seed)
     keras.config.set_dtype_policy(POLICIES[run["precision"]])
@@ -134,6 +140,9 @@ def fit(
         trainer.build(
             {"content": (None, None, None, 3), "style": (None, None, None, 3)}
         )
+        if earlier is not None:
+            model.predictor.set_weights(earlier.predictor.get_weights())
+            model.transformer.set_weights(earlier.transformer.get_weights())
         trainer.optimizer.build(trainer.trainable_variables)
     if resume:
         trainer.load_weights(out / STATE)
@@ -154,6 +163,7 @@ def fit(
             "paintings": len(style.paths),
         }
         with averaged(trainer):
+            model.save(out / HISTORY / f"{done:07d}")
             new = out / f"new-{MODEL}"
             model.save(new)
             shutil.rmtree(out / MODEL, ignore_errors=True)
@@ -204,6 +214,18 @@ def _samples(
         [crop(image, size, random) for image in folder.hold_out(SAMPLES, random)]
         for folder in (content, style)
     ]
+
+
+def _started_from(folder: Path, recipe: Recipe) -> StyleModel:
+    model = StyleModel.load(folder)
+    for name in ("predictor", "transformer"):
+        wanted = json.loads(json.dumps(dataclasses.asdict(getattr(recipe, name))))
+        if model.manifest[name] != wanted:
+            raise TrainingError(
+                f"The {name} in {folder} is {model.manifest[name]}, the recipe "
+                f"{recipe.name} wants {wanted}: weights of one do not fit the other."
+            )
+    return model
 
 
 def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from rich.progress import Progress as Bar
 from train.data import StyleTransferDataset
 
 STATE = "state.weights.h5"
+LOG = "log.csv"
 
 
 class TrainingError(RuntimeError):
@@ -63,7 +64,7 @@ class Progress(keras.callbacks.Callback):
 
     def _forget_after(self, step: int) -> None:
         """Drops what was logged after the checkpoint: it is done again."""
-        path = self.out / "log.csv"
+        path = self.out / LOG
         if path.exists():
             lines = path.read_text().splitlines(keepends=True)
             kept = [row for row in lines[1:] if int(row.partition(",")[0]) <= step]
@@ -101,7 +102,7 @@ class Progress(keras.callbacks.Callback):
         terms = "  ".join(f"{name} {value:.4f}" for name, value in values.items())
         line = f"step {self.step}  {terms}  {rate}"
         self.bar.console.print(line, highlight=False, soft_wrap=True)
-        path = self.out / "log.csv"
+        path = self.out / LOG
         with path.open("a", newline="") as file:
             writer = csv.DictWriter(file, ["step", *values])
             if file.tell() == 0:
