@@ -18,7 +18,8 @@ from sfumato.layers import ReflectConv2D, StyleAffine
 
 @dataclass(frozen=True)
 class TransformerConfig:
-    """widths: channels at full, half and quarter resolution."""
+    """widths: channels at full, half and quarter resolution; separable: of the
+    residual blocks' convolutions."""
 
     widths: tuple[int, int, int] = (16, 32, 64)
     residual_blocks: int = 5
@@ -84,9 +85,7 @@ def build_decoder(config: TransformerConfig) -> keras.Model:
         x = x + y
     for index, width in enumerate(reversed(config.widths[:2])):
         x = keras.layers.UpSampling2D(2, name=f"expand{index}_resize")(x)
-        x = conditioned(
-            x, width, f"expand{index}", kernel_size=3, separable=config.separable
-        )
+        x = conditioned(x, width, f"expand{index}", kernel_size=3)
         x = keras.layers.ReLU()(x)
     x = conditioned(x, 3, "output", normalize=False, kernel_size=OUTER_KERNEL)
     picture = keras.layers.Activation("sigmoid", dtype="float32", name="picture")(x)
