@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from sfumato.images import ImageError
-from train.data import ImageFolder, StyleTransferDataset, crop, recolour
+from train.data import ImageFolder, StyleTransferDataset, crop, recolour, soften
 
 
 @pytest.fixture
@@ -94,3 +94,12 @@ def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():
     unchanged = sum(np.array_equal(image, result) for result in results)
     assert 70 < unchanged < 130
     assert all(result.shape == image.shape for result in results)
+
+
+def test_softening_blurs_few_photos_and_keeps_the_others():
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    results = [soften(image, np.random.default_rng(seed)) for seed in range(400)]
+    blurred = [result for result in results if not np.array_equal(image, result)]
+    assert 8 < len(blurred) < 36
+    assert all(result.shape == image.shape for result in blurred)
+    assert all(result.std() < 0.8 * image.std() for result in blurred)

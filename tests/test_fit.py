@@ -25,7 +25,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=Loss(3.0, 10.0, 1.0, "relu2_2", ("relu1_2", "relu2_2")),
+    loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9),
     phases=(Phase(size=32, batch=2, steps=4), Phase(size=48, batch=1, steps=4)),
 )
@@ -192,6 +192,55 @@ def test_a_run_is_never_overwritten_nor_resumed_by_another_recipe(folders, whole
     other = dataclasses.replace(RECIPE, seed=4)
     with pytest.raises(TrainingError, match="not the one"):
         run(other, folders, whole_run, resume=True)
+
+
+def test_a_run_starts_from_a_models_weights(folders, whole_run, tmp_path):
+    recipe = dataclasses.replace(
+        RECIPE, optimizer=Optimizer(0.0, 1, 5.0, 0.9), phases=(Phase(32, 2, 2),)
+    )
+    out = tmp_path / "run"
+    assert run(recipe, folders, out, start=whole_run / "model", log_every=2)
+    for name in ("predictor", "transformer"):
+        file = f"model/{name}.weights.h5"
+        before, after = arrays(whole_run / file), arrays(out / file)
+        for key, value in before.items():
+            # Batch normalisation's statistics follow the data.
+            if "batch_normalization" not in key:
+                np.testing.assert_array_equal(value, after[key], err_msg=key)
+    narrower = dataclasses.replace(RECIPE, predictor=PredictorConfig(widths=(4, 4)))
+    with pytest.raises(TrainingError, match=r"predictor in .* wants .*\(4, 4\)"):
+        run(narrower, folders, tmp_path / "other", start=whole_run / "model")
+    assert not (tmp_path / "other").exists()
+
+
+def test_curves_show_the_loss_and_the_scores_of_the_history(
+    folders, whole_run, tmp_path, capsys
+):
+    assert [path.name for path in sorted((whole_run / "history").iterdir())] == [
+        "0000004",
+        "0000008",
+    ]
+    content, style = folders
+    name = "deeper/0.png"
+    (tmp_path / "pairs.csv").write_text(f"content,style\n{name},{name}\n")
+    (tmp_path / "content").symlink_to(content)
+    (tmp_path / "style").symlink_to(style)
+    scores = tmp_path / "scores.csv"
+    arguments = ["--pairs", str(tmp_path / "pairs.csv"), "--root", str(tmp_path)]
+    for folder in (whole_run / "history" / "0000004", whole_run / "model"):
+        arguments += ["--bundle", str(folder)]
+    assert main(["evaluate", *arguments, "--csv", str(scores)]) == 0
+    sizes = []
+    for options in ([], ["--scores", str(scores)]):
+        out = tmp_path / "curves.png"
+        assert main(["curves", str(whole_run), *options, "-o", str(out)]) == 0
+        with Image.open(out) as picture:
+            sizes.append(np.asarray(picture.convert("L")).std())
+    assert all(size > 10 for size in sizes)
+    (whole_run / "log.csv").rename(tmp_path / "log.csv")
+    assert main(["curves", str(whole_run), "-o", str(out)]) == 1
+    (tmp_path / "log.csv").rename(whole_run / "log.csv")
+    assert "log.csv" in capsys.readouterr().err
 
 
 def test_resuming_needs_a_checkpoint(folders, tmp_path):

@@ -88,6 +88,19 @@ def test_vgg16_stops_at_the_deepest_layer_asked_for():
     assert build_vgg16(["relu1_2"]).count_params() == 38_720
 
 
+def test_checkerboard_is_the_mean_square_of_a_pattern_and_zero_without_one():
+    stripes = np.where(np.arange(64) % 2 == 0, 0.25, -0.25).astype(np.float32)
+    pattern = np.broadcast_to(stripes[:, None], (1, 64, 64, 3))
+    y, x = np.mgrid[0:64, 0:64] / 64
+    smooth = np.stack([x, y, x * y], axis=-1)[None].astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.25, (1, 64, 64, 3)).astype(np.float32)
+    # The pattern's own square, nearly: local means miss a little along the border.
+    assert float(losses.checkerboard(pattern)[0]) == pytest.approx(0.0625, rel=0.05)
+    assert float(losses.checkerboard(smooth)[0]) < 1e-4
+    # 64 pixels are averaged.
+    assert float(losses.checkerboard(noise)[0]) == pytest.approx(0.0625 / 64, rel=0.15)
+
+
 def test_first_vgg16_convolution_by_hand():
     """One output pixel in the middle, summed over the kernel in NumPy."""
     image = np.random.default_rng(3).random((1, 5, 5, 3)).astype(np.float32)

@@ -47,9 +47,9 @@ class StyleTransfer(keras.Model):
     """{"content", "style"} images [B, H, W, 3] to stylized images, with the loss.
 
     The loss is a weighted sum of content_loss, of style_distance summed over the
-    layers, and of total_variation, through a frozen VGG-16 that is not among the
-    saved weights. Each term is also a metric of its own. `replicas`: among how many
-    devices a batch is split; their gradients are summed.
+    layers, of total_variation and of checkerboard, through a frozen VGG-16 that is
+    not among the saved weights. Each term is also a metric of its own. `replicas`:
+    among how many devices a batch is split; their gradients are summed.
     """
 
     def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
@@ -61,7 +61,7 @@ class StyleTransfer(keras.Model):
         vgg = build_vgg16({*loss.style_layers, loss.content_layer})
         # A closure, because an attribute would become part of the saved weights.
         self.features = lambda image: vgg(image)
-        names = ["content", *loss.style_layers, "total_variation"]
+        names = ["content", *loss.style_layers, "total_variation", "checkerboard"]
         self.terms = {name: keras.metrics.Mean(name) for name in names}
 
     def call(self, inputs, training=False):
@@ -80,6 +80,7 @@ class StyleTransfer(keras.Model):
                 stylized[weights.content_layer], ops.stop_gradient(content)
             ),
             "total_variation": losses.total_variation(y_pred),
+            "checkerboard": losses.checkerboard(y_pred),
         }
         for layer in weights.style_layers:
             target = ops.stop_gradient(losses.gram_matrix(style[layer]))
@@ -92,6 +93,7 @@ class StyleTransfer(keras.Model):
             weights.content * means["content"]
             + weights.style * sum(means[layer] for layer in weights.style_layers)
             + weights.total_variation * means["total_variation"]
+            + weights.checkerboard * means["checkerboard"]
         ) / self.replicas
 
 
@@ -219,7 +221,7 @@ def _samples(
 def _started_from(folder: Path, recipe: Recipe) -> StyleModel:
     model = StyleModel.load(folder)
     for name in ("predictor", "transformer"):
-        wanted = json.loads(json.dumps(dataclasses.asdict(getattr(recipe, name))))
+        wanted = dataclasses.asdict(getattr(recipe, name))
         if model.manifest[name] != wanted:
             raise TrainingError(
                 f"The {name} in {folder} is {model.manifest[name]}, the recipe "

@@ -58,6 +58,32 @@ def total_variation(images: Any) -> Any:
     )
 
 
+def checkerboard(images: Any) -> Any:
+    """[B, H, W, C] to how strongly a pattern repeats at the decoder's upsampling
+    periods of 2 and 4 pixels, [B]: the mean square, over patches of 32 x 32 and
+    their 4 x 4 phases, of each phase's mean in the patch, less the local mean.
+
+    In a texture that knows nothing of the grid the 64 pixels of a phase average
+    out; what upsampling leaves behind (Odena et al. 2016, "Deconvolution and
+    Checkerboard Artifacts", doi 10.23915/distill.00003; the measure is our own) does
+    not. H and W are at least PATCH; what exceeds a multiple of it is not looked at.
+    """
+    images = ops.cast(images, "float32")
+    _, height, width, channels = images.shape
+    rows, columns = height // PATCH, width // PATCH
+    local = ops.average_pool(images, PERIOD, strides=1, padding="same")
+    detail = (images - local)[:, : rows * PATCH, : columns * PATCH]
+    phases = ops.reshape(
+        detail,
+        (-1, rows, PATCH // PERIOD, PERIOD, columns, PATCH // PERIOD, PERIOD, channels),
+    )
+    return _mean_square(ops.mean(phases, axis=(2, 5)))
+
+
+# What two upsamplings by 2 repeat, and how far such a pattern is taken to be even.
+PERIOD = 4
+PATCH = 32
+
 # Keeps a distance between two blank images at 0 instead of 0 / 0.
 EPSILON = 1e-8
 

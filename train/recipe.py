@@ -22,6 +22,7 @@ class Loss:
     content: float
     style: float
     total_variation: float
+    checkerboard: float
     content_layer: str
     style_layers: tuple[str, ...]
 
