@@ -11,6 +11,7 @@ from PIL import Image
 from sfumato.images import decode
 from train import evaluate
 from train.__main__ import main
+from train.sheet import LABEL_HEIGHT
 
 PAIRS = [("photo.png", "painting.png")]
 
@@ -94,6 +95,24 @@ def test_sheet_holds_every_photo_in_every_style(root, bundle, model, tmp_path):
     photo_tile, result = sheet[64:, :64], sheet[64:, 64:128]
     style = sheet[:64, 64:128]
     np.testing.assert_array_equal(result, model.stylize(photo_tile, model.embed(style)))
+
+
+def test_comparison_has_a_column_for_each_method(root, bundle, model, tmp_path):
+    photo, painting = root / "content" / "photo.png", root / "style" / "painting.png"
+    out = tmp_path / "comparison.png"
+    arguments = ["--bundle", str(bundle), "--size", "64", "-o", str(out)]
+    arguments += ["--content", str(photo), str(painting), "--style", str(painting)]
+    assert main(["compare", *arguments]) == 0
+    sheet = decode(out)
+    assert sheet.shape == (LABEL_HEIGHT + 128, 192, 3)
+    labels, row = sheet[:LABEL_HEIGHT], sheet[LABEL_HEIGHT : LABEL_HEIGHT + 64]
+    for column in range(3):
+        assert labels[:, column * 64 : (column + 1) * 64].min() < 50
+    np.testing.assert_array_equal(row[:, 64:128], evaluate.square(painting, 64))
+    expected = model.stylize(row[:, :64], model.embed(row[:, 64:128]))
+    np.testing.assert_array_equal(row[:, 128:], expected)
+    with pytest.raises(SystemExit):
+        main(["compare", *arguments[2:]])
 
 
 def test_command_line_says_what_is_missing(root, tmp_path, capsys):

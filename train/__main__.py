@@ -1,12 +1,19 @@
-"""Command line: `python -m train fit`, `evaluate`, `mixing`, `curves` and `sheet`."""
+"""Command line: `python -m train fit`, `evaluate`, `mixing`, `curves`, `sheet` and
+`compare`."""
 
 import argparse
 import csv
 import dataclasses
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sfumato.__main__ import FORMATS, model_folder, picture_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from train.evaluate import Stylize
 
 # What a shell reports of a command that Ctrl-C ended.
 STOPPED = 130
@@ -25,6 +32,18 @@ def positive(text: str) -> int:
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("train", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    methods = argparse.ArgumentParser(add_help=False)
+    methods.add_argument(
+        "--bundle", action="append", default=[], metavar="NAME|DIR", help="our model"
+    )
+    methods.add_argument(
+        "--tflite",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="folder with predict.tflite and transfer.tflite",
+    )
     fit = commands.add_parser("fit", help="train a predictor and a transformer")
     fit.add_argument("--content", type=Path, required=True, help="folder of photos")
     fit.add_argument("--style", type=Path, required=True, help="folder of paintings")
@@ -41,24 +60,15 @@ def main(arguments: list[str] | None = None) -> int:
         help="a model of the same architecture to start from",
     )
     evaluate = commands.add_parser(
-        "evaluate", help="score models, peers or ready pictures on pairs of images"
+        "evaluate",
+        parents=[methods],
+        help="score models, peers or ready pictures on pairs of images",
     )
     evaluate.add_argument(
         "--pairs", type=Path, required=True, help="CSV with columns content and style"
     )
     evaluate.add_argument(
         "--root", type=Path, required=True, help="folder with content/ and style/"
-    )
-    evaluate.add_argument(
-        "--bundle", action="append", default=[], metavar="NAME|DIR", help="our model"
-    )
-    evaluate.add_argument(
-        "--tflite",
-        action="append",
-        default=[],
-        type=Path,
-        metavar="DIR",
-        help="folder with predict.tflite and transfer.tflite",
     )
     evaluate.add_argument(
         "--images",
@@ -98,19 +108,29 @@ def main(arguments: list[str] | None = None) -> int:
         help="what `evaluate --csv` wrote of models in RUN/history, and of peers",
     )
     curves.add_argument("-o", "--output", type=picture_path, required=True)
+    pictures = argparse.ArgumentParser(add_help=False)
+    pictures.add_argument("--content", type=Path, nargs="+", required=True)
+    pictures.add_argument("--style", type=Path, nargs="+", required=True)
+    pictures.add_argument("--size", type=positive, default=256, help="pixels a side")
+    pictures.add_argument("-o", "--output", type=picture_path, required=True)
     sheet = commands.add_parser(
-        "sheet", help="paint every photo in every style, in one picture"
+        "sheet",
+        parents=[pictures],
+        help="paint every photo in every style, in one picture",
     )
     sheet.add_argument("--bundle", required=True, metavar="NAME|DIR", help="our model")
-    sheet.add_argument("--content", type=Path, nargs="+", required=True)
-    sheet.add_argument("--style", type=Path, nargs="+", required=True)
-    sheet.add_argument("--size", type=positive, default=256, help="pixels a side")
-    sheet.add_argument("-o", "--output", type=picture_path, required=True)
+    commands.add_parser(
+        "compare",
+        parents=[pictures, methods],
+        help="paint every photo in every style by several methods, in one picture",
+    )
     options = parser.parse_args(arguments)
     if options.command == "evaluate" and not (
         options.bundle or options.tflite or options.images
     ):
         parser.error("evaluate needs at least one --bundle, --tflite or --images")
+    if options.command == "compare" and not (options.bundle or options.tflite):
+        parser.error("compare needs at least one --bundle or --tflite")
 
     # After the arguments are read, so that --help does not wait for TensorFlow.
     from train.run import TrainingError
@@ -198,21 +218,47 @@ def _curves(options: argparse.Namespace) -> int:
 
 
 def _sheet(options: argparse.Namespace) -> int:
-    from sfumato.images import center_crop, decode, encode, resize
     from sfumato.model import StyleModel
     from train.sheet import sheet
 
-    photos, styles = (
-        [
-            center_crop(resize(decode(path), options.size), options.size)
-            for path in paths
-        ]
-        for paths in (options.content, options.style)
-    )
+    photos, styles = _pictures(options)
     model = StyleModel.load(model_folder(options.bundle))
-    picture = sheet(model, photos, styles)
-    options.output.write_bytes(encode(picture, FORMATS[options.output.suffix.lower()]))
+    _write(sheet(model, list(photos.values()), list(styles.values())), options.output)
     return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from train.sheet import comparison
+
+    _write(comparison(_methods(options), *_pictures(options)), options.output)
+    return 0
+
+
+def _methods(options: argparse.Namespace) -> "dict[str, Stylize]":
+    """What --bundle and --tflite name, by the last part of their names."""
+    from sfumato.model import StyleModel
+    from train import evaluate
+
+    return {
+        Path(name).name: evaluate.by_model(StyleModel.load(model_folder(name)))
+        for name in options.bundle
+    } | {path.name: evaluate.by_tflite(path) for path in options.tflite}
+
+
+def _pictures(options: argparse.Namespace) -> "list[dict[str, np.ndarray]]":
+    """The photos and the styles, squares of one size, by their file names."""
+    from train.evaluate import square
+
+    return [
+        {path.name: square(path, options.size) for path in paths}
+        for paths in (options.content, options.style)
+    ]
+
+
+def _write(picture: "np.ndarray", path: Path) -> None:
+    from sfumato.images import encode
+
+    path.write_bytes(encode(picture, FORMATS[path.suffix.lower()]))
 
 
 RUN = {
@@ -221,6 +267,7 @@ RUN = {
     "mixing": _mixing,
     "curves": _curves,
     "sheet": _sheet,
+    "compare": _compare,
 }
 
 if __name__ == "__main__":

@@ -1,8 +1,12 @@
-"""A comparison sheet: photos down the side, styles along the top, results between."""
+"""Comparison sheets: photos, styles and stylized pictures in one picture."""
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.model import StyleModel
+from train.evaluate import Stylize
+
+LABEL_HEIGHT = 28
 
 
 def sheet(
@@ -16,3 +20,32 @@ def sheet(
         painted = [model.stylize(photo, embedding) for embedding in embeddings]
         rows.append(np.hstack([photo, *painted]))
     return np.vstack(rows)
+
+
+def comparison(
+    methods: dict[str, Stylize],
+    photos: dict[str, np.ndarray],
+    styles: dict[str, np.ndarray],
+) -> np.ndarray:
+    """Images uint8 [S, S, 3], all of one size, by their names, to a sheet with a row
+    for every photo in every style: the photo, the style, and what each method makes
+    of them, under a line with the methods' names."""
+    size = next(iter(photos.values())).shape[0]
+    rows = [_labels(["photo", "style", *methods], size)]
+    for photo_name, photo in photos.items():
+        for style_name, style in styles.items():
+            pair = photo_name, style_name
+            painted = [method(pair, photo, style) for method in methods.values()]
+            rows.append(np.hstack([photo, style, *painted]))
+    return np.vstack(rows)
+
+
+def _labels(names: list[str], width: int) -> np.ndarray:
+    """Names in black on white, one above each column: uint8 [LABEL_HEIGHT, W, 3]."""
+    line = Image.new("RGB", (width * len(names), LABEL_HEIGHT), "white")
+    draw = ImageDraw.Draw(line)
+    font = ImageFont.load_default(0.6 * LABEL_HEIGHT)
+    for index, name in enumerate(names):
+        middle = ((index + 0.5) * width, LABEL_HEIGHT / 2)
+        draw.text(middle, name, fill="black", font=font, anchor="mm")
+    return np.asarray(line)
