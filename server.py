@@ -45,6 +45,8 @@ DEFAULTS = {
 # Embedding scales a picture's shorter side: a longer strip than this would grow huge.
 MAX_ASPECT = 100
 MAX_STRENGTH = 2.0
+# How large styles are seen, beside the size that the model was trained with.
+MIN_SCALE, MAX_SCALE = 0.5, 2.0
 MAX_WEIGHT = 1e6
 # Far beyond what a predictor gives, near enough that nothing overflows.
 MAX_EMBEDDING = 1e4
@@ -199,13 +201,23 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @app.post("/api/embed")
     def embed() -> dict[str, Any]:
-        """multipart: image, model (default: the default model)."""
+        """multipart: image; scale, how large it is seen, 0.5 to 2 (default 1); model
+        (default: the default model)."""
         with job():
             require_multipart()
             image = uploaded_image("image")
+            height, width = image.shape[:2]
+            aspect = max(height, width) / min(height, width)
+            scale = parsed_number(
+                "scale",
+                request.form.get("scale", "1"),
+                # However long, no picture grows larger than at a scale of 1.
+                min(MAX_SCALE, math.sqrt(MAX_ASPECT / aspect)),
+                low=MIN_SCALE,
+            )
             model = models.get(request.form.get("model"))
             return {
-                "embedding": model.embed(image).tolist(),
+                "embedding": model.embed(image, scale).tolist(),
                 "model": model.manifest["name"],
                 "version": model.manifest["version"],
             }
@@ -310,14 +322,14 @@ def quoted(text: str) -> str:
     return repr(text if len(text) <= 80 else text[:80] + "…")
 
 
-def parsed_number(field: str, text: str, high: float) -> float:
+def parsed_number(field: str, text: str, high: float, low: float = 0.0) -> float:
     try:
         value = float(text)
     except ValueError:
         value = math.nan
     # Written so that NaN is refused too.
-    if not 0.0 <= value <= high:
-        refuse(field, f"a number from 0 to {high:g}", text)
+    if not low <= value <= high:
+        refuse(field, f"a number from {low:g} to {high:g}", text)
     return value
 
 

@@ -106,9 +106,13 @@ class StyleModel:
     def save_manifest(self, folder: Path) -> None:
         (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=1) + "\n")
 
-    def embed(self, style: Source) -> np.ndarray:
-        """Any picture to its style embedding, float32 [embedding_size]."""
-        image = resize(decode(style), self.manifest["style_size"])
+    def embed(self, style: Source, scale: float = 1.0) -> np.ndarray:
+        """Any picture to its style embedding, float32 [embedding_size].
+
+        scale: how large the picture is seen, beside style_size; beyond 1 its details
+        weigh more.
+        """
+        image = resize(decode(style), round(scale * self.manifest["style_size"]))
         return keras.ops.convert_to_numpy(self._predict(to_float(image)[None]))[0]
 
     def stylize(

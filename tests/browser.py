@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from sfumato.model import StyleModel
 
 ROOT = Path(__file__).parent.parent
 WEB = ROOT / "web"
+DIST = Path(os.environ.get("SFUMATO_DIST", WEB / "dist"))
 MODELS = WEB / "public" / "models"
 GALLERY = WEB / "public" / "gallery"
 ARTEFACTS = ROOT / "tests" / "artefacts"
 CHROMIUM_ARGUMENTS = [
     "--no-sandbox",
     "--enable-unsafe-swiftshader",
+    "--use-fake-device-for-media-stream",
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
@@ -62,6 +65,8 @@ class Tab:
             lambda message: (
                 self.complaints.append(message.text)
                 if message.type in ("error", "warning")
+                # The tests' own doing: it would answer in the server's place.
+                and "Service Worker registration blocked" not in message.text
                 else None
             ),
         )
@@ -90,6 +95,39 @@ class Tab:
         )
         pixels = np.frombuffer(base64.b64decode(data["data"]), np.uint8)
         return pixels.reshape(data["height"], data["width"], 4)[..., :3]
+
+    def share(self, style: str) -> float:
+        """A style's share of the mix, 0 to 1, as its range has it."""
+        slider = self.page.get_by_role("slider", name=style, exact=True)
+        return float(slider.input_value()) / 100
+
+    def wait_for_picture(
+        self, expected: np.ndarray, tolerance: tuple[float, float]
+    ) -> None:
+        """Waits until this is painted: [H, W, 3], 0 to 255."""
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline:
+            self.wait_for("painted")
+            painted = self.canvas("painted")
+            if is_close(painted / 255, expected / 255, tolerance):
+                return
+            self.page.wait_for_timeout(50)
+        assert_close(painted / 255, expected / 255, tolerance)
+
+    def on_pad(self, x: float, y: float) -> tuple[float, float]:
+        """Where this point of the pad (0 to 1) is on the screen, in pixels."""
+        pad = self.page.locator("#pad")
+        pad.scroll_into_view_if_needed()
+        box = pad.bounding_box()
+        assert box is not None
+        return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+    def place(self, selector: str) -> tuple[float, float]:
+        """Where something lies on the pad, 0 to 1."""
+        x, y = self.page.locator(selector).evaluate(
+            "(e) => [parseFloat(e.style.left) / 100, parseFloat(e.style.top) / 100]"
+        )
+        return x, y
 
     def embed(self, image: np.ndarray) -> np.ndarray:
         text = self.page.evaluate(
@@ -163,6 +201,15 @@ def assert_close(
     error = np.abs(actual.astype(np.float64) - expected)
     assert error.max() <= tolerance[0]
     assert error.mean() <= tolerance[1]
+
+
+def is_close(
+    actual: np.ndarray, expected: np.ndarray, tolerance: tuple[float, float]
+) -> bool:
+    if actual.shape != expected.shape:
+        return False
+    error = np.abs(actual.astype(np.float64) - expected)
+    return bool(error.max() <= tolerance[0] and error.mean() <= tolerance[1])
 
 
 def png(image: np.ndarray) -> bytes:

@@ -5,12 +5,14 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from browser import CHROMIUM_ARGUMENTS, MODELS, ROOT, WEB, Tab
+from browser import CHROMIUM_ARGUMENTS, DIST, MODELS, ROOT, Tab
+from flask import Flask
 from playwright.sync_api import Browser, sync_playwright
 from waitress import wasyncore
 
@@ -72,28 +74,28 @@ def model(models_folder) -> StyleModel:
     return StyleModel.load(models_folder / "untrained")
 
 
+@contextmanager
+def running(app: Flask, port: int = 0) -> Iterator[str]:
+    """A real server for the application; gives its address. Port 0 is any free one."""
+    server = create_server(app, "127.0.0.1", port)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.effective_port}"
+    finally:
+        # In the server's own thread: closing sockets under its select would raise.
+        server.trigger.pull_trigger(lambda: wasyncore.close_all(server._map))
+        thread.join(10)
+        server.task_dispatcher.shutdown()
+        assert not thread.is_alive()
+
+
 @pytest.fixture(scope="session")
 def serve() -> Iterator[Serve]:
     """serve(MODELS=folder, …) starts a real server with this configuration, as
     create_app takes it, and gives its address."""
-    running = []
-
-    def start(**config: object) -> str:
-        server = create_server(create_app(config), "127.0.0.1", 0)
-        thread = threading.Thread(target=server.run)
-        thread.start()
-        running.append((server, thread))
-        return f"http://127.0.0.1:{server.effective_port}"
-
-    yield start
-    for server, thread in running:
-        # In the server's own thread: closing sockets under its select would raise.
-        server.trigger.pull_trigger(
-            lambda server=server: wasyncore.close_all(server._map)
-        )
-        thread.join(10)
-        server.task_dispatcher.shutdown()
-        assert not thread.is_alive()
+    with ExitStack() as servers:
+        yield lambda **config: servers.enter_context(running(create_app(config)))
 
 
 @pytest.fixture(scope="session")
@@ -128,14 +130,15 @@ def default_model() -> StyleModel:
 
 @pytest.fixture(scope="session")
 def site(serve: Serve) -> str:
-    if not (WEB / "dist" / "index.html").exists():
+    """The built page: web/dist, or the folder SFUMATO_DIST."""
+    if not (DIST / "index.html").exists():
         pytest.fail("The page is not built: run npm ci and npm run build in web/.")
-    return serve() + "/"
+    return serve(DIST=DIST) + "/"
 
 
 @pytest.fixture
 def tab(chromium: Browser) -> Iterator[Tab]:
-    with chromium.new_context(accept_downloads=True) as context:
+    with chromium.new_context(service_workers="block") as context:
         tab = Tab(context.new_page())
         yield tab
         assert tab.complaints == []
@@ -144,7 +147,7 @@ def tab(chromium: Browser) -> Iterator[Tab]:
 @pytest.fixture(scope="module")
 def engine_tab(chromium: Browser, site: str) -> Iterator[Tab]:
     """A page that stays open, for the tests that only call its engine."""
-    with chromium.new_context() as context:
+    with chromium.new_context(service_workers="block") as context:
         tab = Tab(context.new_page()).open(f"{site}?backend=wasm&size=64")
         yield tab
         assert tab.complaints == []

@@ -6,8 +6,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { loadGraphModel, type GraphModel } from "@tensorflow/tfjs-converter";
 
-import { chooseBackend } from "./engine/backend";
-import type { BackendName } from "./engine/protocol";
+import { chooseBackend, type GraphBackend } from "./engine/backend";
 
 /**
  * One graph to run: the shape of each input, which is filled with numbers from 0 to
@@ -22,7 +21,7 @@ const graphs = new Map<string, GraphModel>();
 
 const bench = {
   /** Makes a backend the current one and lets go of the graphs loaded before. */
-  async start(backend: BackendName): Promise<void> {
+  async start(backend: GraphBackend): Promise<void> {
     for (const graph of graphs.values()) graph.dispose();
     graphs.clear();
     await chooseBackend(backend);

@@ -1,34 +1,42 @@
-/** Chooses what computes: WebGL on the graphics card, else WebAssembly. */
+/** Chooses what computes in this browser, and watches over it. */
 
 import * as tf from "@tensorflow/tfjs-core";
-import { setWasmPaths } from "@tensorflow/tfjs-backend-wasm";
 import type { MathBackendWebGL } from "@tensorflow/tfjs-backend-webgl";
-import "@tensorflow/tfjs-backend-webgl";
+import type { WebGPUBackend } from "@tensorflow/tfjs-backend-webgpu";
 import plainWasm from "@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm.wasm?url";
 import simdWasm from "@tensorflow/tfjs-backend-wasm/dist/tfjs-backend-wasm-simd.wasm?url";
 
 import { EngineError, type BackendName } from "./protocol";
 
-const LABELS: Readonly<Record<BackendName, string>> = {
+/** The backends of TensorFlow.js. */
+export type GraphBackend = Exclude<BackendName, "server">;
+
+const LABELS: Readonly<Record<GraphBackend, string>> = {
   webgl: "WebGL",
   wasm: "WebAssembly",
+  webgpu: "WebGPU",
+};
+
+/** What the types of the WebAssembly module leave out. */
+interface Heap {
+  /** The address of this many free bytes, 0 if there are none. */
+  _malloc(bytes: number): number;
+}
+
+/** Each is downloaded only where it is used. */
+const IMPORTS: Readonly<Record<GraphBackend, () => Promise<unknown>>> = {
+  webgl: () => import("@tensorflow/tfjs-backend-webgl"),
+  wasm: importWasm,
+  webgpu: () => import("@tensorflow/tfjs-backend-webgpu"),
 };
 
 /**
- * Makes the first backend that computes correctly the current one, or the requested
- * one. EngineError "crash" if none does.
+ * Makes the first of WebGL and WebAssembly that computes correctly the current
+ * backend, or the requested one. EngineError "crash" if none does.
  */
 export async function chooseBackend(
-  requested: BackendName | undefined,
-): Promise<{ backend: BackendName; reason: string }> {
-  // Threads need cross-origin isolation, and their worker does not survive minifying.
-  tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
-  setWasmPaths({
-    "tfjs-backend-wasm.wasm": plainWasm,
-    "tfjs-backend-wasm-simd.wasm": simdWasm,
-    // Never fetched, but the backend wants an address for it.
-    "tfjs-backend-wasm-threaded-simd.wasm": simdWasm,
-  });
+  requested: GraphBackend | undefined,
+): Promise<{ backend: GraphBackend; reason: string }> {
   const refusals: string[] = [];
   for (const backend of requested ? [requested] : (["webgl", "wasm"] as const)) {
     const refusal = await refuse(backend, requested !== undefined);
@@ -36,7 +44,7 @@ export async function chooseBackend(
       refusals.push(`${LABELS[backend]} ${refusal}.`);
       continue;
     }
-    if (requested) return { backend, reason: "It was asked for in the address." };
+    if (requested) return { backend, reason: "You chose it." };
     return {
       backend,
       reason: refusals.join(" ") || "It was tested on start and computes correctly.",
@@ -47,26 +55,58 @@ export async function chooseBackend(
 
 /** Starts a backend; what is wrong with it, or undefined if it can be used. */
 async function refuse(
-  backend: BackendName,
+  backend: GraphBackend,
   acceptSlow: boolean,
 ): Promise<string | undefined> {
+  if (backend === "webgl" && !acceptSlow) {
+    const refusal = refuseCard();
+    if (refusal !== undefined) return refusal;
+  }
+  if (backend === "webgpu" && !(await hasWebGPU())) return "is missing in this browser";
   try {
+    await IMPORTS[backend]();
     if (!(await tf.setBackend(backend))) return "does not start here";
     await tf.ready();
   } catch (error) {
     return `does not start here (${String(error)})`;
   }
-  if (backend === "webgl" && !acceptSlow) {
-    const renderer = rendererName();
-    if (/swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer)) {
-      tf.removeBackend(backend);
-      return "has no graphics card to run on and would be slow";
-    }
-  }
   const error = await probeError();
   if (error <= 1e-4) return undefined;
   tf.removeBackend(backend);
   return "computes wrong numbers here";
+}
+
+/** What speaks against WebGL before its code is downloaded. */
+function refuseCard(): string | undefined {
+  const canvas = new OffscreenCanvas(1, 1);
+  const gl = canvas.getContext("webgl2") ?? canvas.getContext("webgl");
+  if (!gl) return "is missing in this browser";
+  const info = gl.getExtension("WEBGL_debug_renderer_info");
+  const renderer = String(
+    gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER),
+  );
+  if (/swiftshader|llvmpipe|softpipe|software|basic render/i.test(renderer)) {
+    return "has no graphics card to run on and would be slow";
+  }
+  return undefined;
+}
+
+async function hasWebGPU(): Promise<boolean> {
+  // Older browsers lack what the types promise.
+  const gpu = navigator.gpu as GPU | undefined;
+  return Boolean(await gpu?.requestAdapter());
+}
+
+async function importWasm(): Promise<void> {
+  const { setWasmPaths } = await import("@tensorflow/tfjs-backend-wasm");
+  // Threads need cross-origin isolation, and their worker does not survive minifying.
+  tf.env().set("WASM_HAS_MULTITHREAD_SUPPORT", false);
+  setWasmPaths({
+    "tfjs-backend-wasm.wasm": plainWasm,
+    "tfjs-backend-wasm-simd.wasm": simdWasm,
+    // Never fetched, but the backend wants an address for it.
+    "tfjs-backend-wasm-threaded-simd.wasm": simdWasm,
+  });
 }
 
 /**
@@ -101,11 +141,40 @@ async function probeError(): Promise<number> {
 }
 
 /**
- * Calls back when the graphics card drops this page's context: everything on it is
- * then lost.
+ * Watches the current backend: calls back when the graphics card drops everything that
+ * lies on it, and has WebAssembly fail, as it should, when its memory is full.
  */
-export function onContextLost(callback: () => void): void {
-  webglContext().canvas.addEventListener("webglcontextlost", callback);
+export function watchBackend(onLost: () => void): void {
+  switch (tf.getBackend() as GraphBackend) {
+    case "webgl":
+      webglContext().canvas.addEventListener("webglcontextlost", onLost);
+      break;
+    case "webgpu":
+      void (tf.backend() as unknown as Pick<WebGPUBackend, "device">).device.lost.then(onLost);
+      break;
+    case "wasm": {
+      const wasm = (tf.backend() as unknown as { readonly wasm: Heap }).wasm;
+      const allocate = wasm._malloc.bind(wasm);
+      wasm._malloc = (bytes) => {
+        const address = allocate(bytes);
+        // Address 0 would be written to, over what lies there.
+        if (address === 0 && bytes > 0) throw new RangeError("out of memory");
+        return address;
+      };
+    }
+  }
+}
+
+/** Whether the card is gone, though the event that says so may still be on its way. */
+export function isLost(): boolean {
+  return tf.getBackend() === "webgl" && webglContext().isContextLost();
+}
+
+/** Whether an error of a backend says that the memory is too small. */
+export function isMemoryError(error: unknown): boolean {
+  return /memory|allocation|texture size|typed array length|framebuffer|buffer size/i.test(
+    String(error),
+  );
 }
 
 /**
@@ -121,13 +190,8 @@ export function fitConvolutions(pixels: number, taps: number): void {
   tf.env().set("WEBGL_CONV_IM2COL", Math.sqrt((pixels * taps) / 4) <= limit);
 }
 
-function rendererName(): string {
-  const gl = webglContext();
-  const info = gl.getExtension("WEBGL_debug_renderer_info");
-  return String(gl.getParameter(info ? info.UNMASKED_RENDERER_WEBGL : gl.RENDERER));
-}
-
 function webglContext(): WebGLRenderingContext {
-  return (tf.backend() as unknown as Pick<MathBackendWebGL, "getGPGPUContext">)
-    .getGPGPUContext().gl;
+  return (
+    tf.backend() as unknown as Pick<MathBackendWebGL, "getGPGPUContext">
+  ).getGPGPUContext().gl;
 }

@@ -32,3 +32,8 @@ export function atStrength(
 ): Embedding {
   return Float32Array.from(own, (value, index) => value + strength * ((style[index] ?? NaN) - value));
 }
+
+/** The mean of embeddings, of which there is at least one. */
+export function mean(embeddings: readonly Float32Array[]): Embedding {
+  return mix(embeddings.map((embedding) => [embedding, 1] as const));
+}

@@ -1,5 +1,6 @@
 /** The page's end of the engine, and its JavaScript interface: `window.sfumato`. */
 
+import { aborted, Channel, Lost, type CallOptions } from "./channel";
 import { mix, type Embedding } from "./embedding";
 import { toRgba8, type Pixels } from "./pixels";
 import {
@@ -9,14 +10,13 @@ import {
   type Calls,
   type Loaded,
   type Memory,
-  type Progress,
-  type Reply,
-  type Request,
 } from "./protocol";
 
-export interface CallOptions {
-  signal?: AbortSignal | undefined;
-  onProgress?: ((progress: Progress) => void) | undefined;
+export type { CallOptions } from "./channel";
+
+export interface EmbedOptions extends CallOptions {
+  /** How large the style is seen, 0.5 to 2: beyond 1 its details weigh more. Default 1. */
+  scale?: number | undefined;
 }
 
 export interface StylizeOptions extends CallOptions {
@@ -24,31 +24,29 @@ export interface StylizeOptions extends CallOptions {
   strength?: number | undefined;
 }
 
-interface OpenCall {
-  succeed(result: unknown): void;
-  fail(error: Error): void;
-  progress: CallOptions["onProgress"];
-}
-
 interface QueuedPainting {
   start(): void;
   fail(error: Error): void;
 }
 
+const SMALLEST_SCALE = 0.5;
+const LARGEST_SCALE = 2;
+
 /**
- * Paints in a worker of its own. Calls fail with EngineError, or with an AbortError
- * when their signal fires. Pictures are taken as immutable: pixels changed in place
- * are not noticed.
+ * Paints in a worker of its own, or has the page's server paint. Calls fail with
+ * EngineError, or with an AbortError when their signal fires. Pictures are taken as
+ * immutable: pixels changed in place are not noticed.
+ *
+ * When the graphics card drops what lies on it, the worker is started again and the
+ * call repeated, once.
  */
 export class Engine {
-  readonly #backend: BackendName | undefined;
-  #worker: Worker | undefined;
-  /** Why there is no worker any more, until the next `load`. */
-  #crashed: EngineError | undefined;
-  readonly #open = new Map<number, OpenCall>();
-  #lastId = 0;
-  /** The photo that the worker holds. */
-  #photo: Pixels | undefined;
+  #backend: BackendName | undefined;
+  /** The address of the bundle's folder. */
+  #folder: string | undefined;
+  #channel: Channel | undefined;
+  #reloading: Promise<Channel> | undefined;
+  #switching = new AbortController();
   #painting = false;
   #queued: QueuedPainting | undefined;
 
@@ -60,18 +58,50 @@ export class Engine {
   /** Loads the bundle in the folder `url`, in place of the one loaded before. */
   async load(url: string | URL, options: CallOptions = {}): Promise<Loaded> {
     const folder = new URL(url, document.baseURI).href.replace(/\/?$/, "/");
-    const loaded = await this.#call(
-      "load",
-      { url: folder, backend: this.#backend },
-      options,
-    );
-    this.#photo = undefined;
+    const channel = this.#alive ?? new Channel();
+    this.#channel = channel;
+    const loaded = await open(channel, folder, this.#backend, options);
+    this.#folder = folder;
     return loaded;
   }
 
+  /**
+   * Has another backend paint from now on, with the same model; without `backend`, the
+   * best one here. If it cannot, the one before stays. "server" sends every picture to
+   * the page's server. A later call cancels an earlier one.
+   */
+  async use(backend: BackendName | undefined, options: CallOptions = {}): Promise<Loaded> {
+    if (this.#folder === undefined) throw new EngineError("input", "Load a model first.");
+    this.#switching.abort();
+    this.#switching = new AbortController();
+    const { signal } = this.#switching;
+    const channel = new Channel();
+    try {
+      const loaded = await open(channel, this.#folder, backend, {
+        ...options,
+        signal: options.signal ? AbortSignal.any([signal, options.signal]) : signal,
+      });
+      this.#channel?.end(new Lost("Another engine took over."));
+      this.#channel = channel;
+      this.#backend = backend;
+      return loaded;
+    } catch (error) {
+      channel.end(new EngineError("crash", "The engine did not start."));
+      throw error;
+    }
+  }
+
   /** A picture of any size to its style embedding. */
-  embed(image: Pixels, options: CallOptions = {}): Promise<Embedding> {
-    return this.#call("embed", { image: plain(image) }, options);
+  async embed(image: Pixels, options: EmbedOptions = {}): Promise<Embedding> {
+    const { scale = 1 } = options;
+    if (!(scale >= SMALLEST_SCALE && scale <= LARGEST_SCALE)) {
+      throw new EngineError(
+        "input",
+        `The style scale must be from ${SMALLEST_SCALE} to ${LARGEST_SCALE}; ` +
+          `received ${scale}.`,
+      );
+    }
+    return this.#perform("embed", () => ({ image: plain(image), scale }), options);
   }
 
   /** The weighted mean of (embedding, weight) pairs; RangeError for bad weights. */
@@ -99,23 +129,24 @@ export class Engine {
     embedding: Float32Array,
     options: StylizeOptions & { as?: "rgba8" | "float32" } = {},
   ): Promise<ImageData | Float32Array<ArrayBuffer>> {
+    const { strength = 1 } = options;
     await this.#turn(options.signal);
     let rgb;
     try {
-      const known = this.#photo === photo;
-      this.#photo = photo;
-      rgb = await this.#call(
+      rgb = await this.#perform(
         "stylize",
-        {
-          photo: known ? undefined : plain(photo),
-          embedding,
-          strength: options.strength ?? 1,
+        (channel) => {
+          const known = channel.photo === photo;
+          channel.photo = photo;
+          return { photo: known ? undefined : plain(photo), embedding, strength };
         },
         options,
       );
     } catch (error) {
       // Whether the worker took the photo is not known: send it again next time.
-      this.#photo = undefined;
+      if (this.#channel) this.#channel.photo = undefined;
+      // A card that goes twice over the same picture has too little memory for it.
+      if (error instanceof Lost) throw new EngineError("memory", error.message);
       throw error;
     } finally {
       this.#painting = false;
@@ -129,7 +160,11 @@ export class Engine {
 
   /** What the engine holds at the moment, to find leaks with. */
   memory(): Promise<Memory> {
-    return this.#call("memory", {}, {});
+    return this.#perform("memory", () => ({}), {});
+  }
+
+  get #alive(): Channel | undefined {
+    return this.#channel?.ended ? undefined : this.#channel;
   }
 
   /** Waits until no other painting is at work, unless a newer one comes meanwhile. */
@@ -158,82 +193,56 @@ export class Engine {
     });
   }
 
-  #call<Name extends CallName>(
+  /** A call to the worker, repeated in another one if the worker is lost over it. */
+  async #perform<Name extends CallName>(
     call: Name,
-    args: Calls[Name]["args"],
-    { signal, onProgress }: CallOptions,
+    args: (channel: Channel) => Calls[Name]["args"],
+    options: CallOptions,
   ): Promise<Calls[Name]["result"]> {
-    return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      if (call === "load") this.#crashed = undefined;
-      if (this.#crashed) throw this.#crashed;
-      const worker = this.#startedWorker();
-      const id = ++this.#lastId;
-      const cancel = () => {
-        worker.postMessage({ id, call: "cancel" } satisfies Request);
-        this.#open.get(id)?.fail(aborted("Cancelled."));
-      };
-      const close = () => {
-        this.#open.delete(id);
-        signal?.removeEventListener("abort", cancel);
-      };
-      this.#open.set(id, {
-        succeed: (result) => {
-          close();
-          resolve(result as Calls[Name]["result"]);
-        },
-        fail: (error) => {
-          close();
-          reject(error);
-        },
-        progress: onProgress,
-      });
-      signal?.addEventListener("abort", cancel);
-      worker.postMessage({ id, call, args });
-    });
-  }
-
-  #startedWorker(): Worker {
-    if (this.#worker) return this.#worker;
-    const worker = new Worker(new URL("./worker.ts", import.meta.url), { type: "module" });
-    worker.addEventListener("message", ({ data }: MessageEvent<Reply>) => {
-      this.#receive(data);
-    });
-    worker.addEventListener("error", (event) => {
-      this.#crash(event.message || "The painter could not be started.");
-    });
-    this.#worker = worker;
-    return worker;
-  }
-
-  #receive(reply: Reply): void {
-    if ("crash" in reply) {
-      this.#crash(reply.crash);
-      return;
-    }
-    const call = this.#open.get(reply.id);
-    if ("progress" in reply) {
-      call?.progress?.(reply.progress);
-    } else if ("result" in reply) {
-      call?.succeed(reply.result);
-    } else {
-      const { name, code, message } = reply.failure;
-      call?.fail(name === "AbortError" ? aborted(message) : new EngineError(code, message));
+    try {
+      const channel = await this.#ready(options);
+      return await channel.call(call, args(channel), options);
+    } catch (error) {
+      if (!(error instanceof Lost)) throw error;
+      const channel = await this.#ready(options);
+      return channel.call(call, args(channel), options);
     }
   }
 
-  /** Ends the worker; calls fail until the next `load` starts another. */
-  #crash(message: string): void {
-    this.#worker?.terminate();
-    this.#worker = undefined;
-    this.#photo = undefined;
-    this.#crashed = new EngineError("crash", message);
-    for (const call of [...this.#open.values()]) call.fail(this.#crashed);
+  /** The worker with the model loaded: another one if the last has gone. */
+  async #ready(options: CallOptions): Promise<Channel> {
+    return this.#reloading ?? this.#alive ?? this.#reload(options);
+  }
+
+  #reload({ onProgress }: CallOptions): Promise<Channel> {
+    const reload = async () => {
+      if (this.#folder === undefined) throw new EngineError("input", "Load a model first.");
+      const channel = new Channel();
+      try {
+        await open(channel, this.#folder, this.#backend, { onProgress });
+      } catch (error) {
+        channel.end(new EngineError("crash", "The engine did not start."));
+        throw error;
+      }
+      return (this.#channel = channel);
+    };
+    this.#reloading = reload().finally(() => {
+      this.#reloading = undefined;
+    });
+    return this.#reloading;
   }
 }
 
-function aborted(message: string): DOMException {
-  return new DOMException(message, "AbortError");
+/** Has the worker load a model. */
+function open(
+  channel: Channel,
+  url: string,
+  backend: BackendName | undefined,
+  options: CallOptions,
+): Promise<Loaded> {
+  channel.photo = undefined;
+  const api = new URL("./api/", document.baseURI).href;
+  return channel.call("load", { url, api, backend }, options);
 }
 
 /** What a message can carry: an ImageData would, its subclasses and likes need not. */

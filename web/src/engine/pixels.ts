@@ -6,7 +6,7 @@ export interface Pixels {
 }
 
 /** RGB float32 in [0, 1], height x width x 3 numbers. */
-export function toFloat({ width, height, data }: Pixels): Float32Array {
+export function toFloat({ width, height, data }: Pixels): Float32Array<ArrayBuffer> {
   const rgb = new Float32Array(width * height * 3);
   for (let from = 0, to = 0; to < rgb.length; from += 4, to += 3) {
     rgb[to] = (data[from] ?? 0) / 255;
@@ -26,6 +26,59 @@ export function toRgba8(rgb: Float32Array): Uint8ClampedArray<ArrayBuffer> {
     data[to + 3] = 255;
   }
   return data;
+}
+
+/**
+ * The painting in the photo's colours: its brightness, the photo's hues.
+ *
+ * In Y'CbCr as JPEG defines it (BT.601, from gamma-encoded RGB) Y' is the painting's
+ * and Cb, Cr are the photo's, which is to say that all three of a pixel's channels
+ * change by the same amount. The pictures have the same size.
+ */
+export function keepColours(photo: Pixels, painted: Pixels): ImageData {
+  return combine(photo, painted, (data, from, to, at) => {
+    const change = luma(to, at) - luma(from, at);
+    data[at] = (from[at] ?? 0) + change;
+    data[at + 1] = (from[at + 1] ?? 0) + change;
+    data[at + 2] = (from[at + 2] ?? 0) + change;
+  });
+}
+
+/**
+ * The photo laid over the painting: 0 gives the painting, 1 the photo. The pictures
+ * have the same size.
+ */
+export function fade(photo: Pixels, painted: Pixels, amount: number): ImageData {
+  return combine(photo, painted, (data, from, to, at) => {
+    for (let channel = at; channel < at + 3; channel++) {
+      const value = to[channel] ?? 0;
+      data[channel] = value + amount * ((from[channel] ?? 0) - value);
+    }
+  });
+}
+
+type Bytes = Uint8ClampedArray;
+
+/** An opaque picture whose pixel at byte `at` of `data` is set by `paint`. */
+function combine(
+  photo: Pixels,
+  painted: Pixels,
+  paint: (data: Bytes, photo: Bytes, painted: Bytes, at: number) => void,
+): ImageData {
+  const { width, height } = painted;
+  if (photo.width !== width || photo.height !== height) {
+    throw new RangeError(
+      `The photo has ${photo.width} × ${photo.height} pixels and the painting ` +
+        `${width} × ${height}: they must have the same size.`,
+    );
+  }
+  const data = new Uint8ClampedArray(width * height * 4).fill(255);
+  for (let at = 0; at < data.length; at += 4) paint(data, photo.data, painted.data, at);
+  return new ImageData(data, width, height);
+}
+
+function luma(data: Bytes, at: number): number {
+  return 0.299 * (data[at] ?? 0) + 0.587 * (data[at + 1] ?? 0) + 0.114 * (data[at + 2] ?? 0);
 }
 
 /**

@@ -2,7 +2,8 @@
 
 import type { Pixels } from "./pixels";
 
-export type BackendName = "webgl" | "wasm";
+/** What computes: the graphics card (two ways), the processor, or the page's server. */
+export type BackendName = "webgl" | "wasm" | "webgpu" | "server";
 
 /** What the engine reads of a bundle's manifest.json; the rest is a model card. */
 export interface Manifest {
@@ -16,6 +17,7 @@ export interface Manifest {
   readonly precision: string;
   readonly download_bytes: number;
   readonly graphs: Readonly<Record<GraphName, { readonly model: string }>>;
+  readonly files: readonly { readonly path: string }[];
 }
 
 export type GraphName = "predictor" | "encoder" | "decoder";
@@ -40,8 +42,12 @@ export type Progress =
 
 /** Each call's arguments and its result. */
 export interface Calls {
-  load: { args: { url: string; backend: BackendName | undefined }; result: Loaded };
-  embed: { args: { image: Pixels }; result: Float32Array<ArrayBuffer> };
+  /** `api` is the address of the server's API; both addresses end in "/". */
+  load: {
+    args: { url: string; api: string; backend: BackendName | undefined };
+    result: Loaded;
+  };
+  embed: { args: { image: Pixels; scale: number }; result: Float32Array<ArrayBuffer> };
   stylize: {
     /** Without a photo, the one of the last call is painted again. */
     args: { photo: Pixels | undefined; embedding: Float32Array; strength: number };
@@ -61,15 +67,16 @@ export type Reply =
   | { id: number; progress: Progress }
   | { id: number; result: Calls[CallName]["result"] }
   | { id: number; failure: { name: string; code: ErrorCode; message: string } }
-  /** The worker can go no further; every open call fails. */
-  | { crash: string };
+  /** The worker can go no further; if it lost the graphics card, another may. */
+  | { end: string; lost: boolean };
 
 /**
- * network: a download failed; model: the bundle is unusable; input: the call's
- * arguments; painting: the computation itself failed; crash: the worker cannot paint
- * here or any more, load again.
+ * network: a download failed or the server does not answer; model: the bundle is
+ * unusable; input: the call's arguments; memory: too little of it for a picture of this
+ * size; painting: the computation itself failed; crash: nothing can paint here, or not
+ * any more: load again.
  */
-export type ErrorCode = "network" | "model" | "input" | "painting" | "crash";
+export type ErrorCode = "network" | "model" | "input" | "memory" | "painting" | "crash";
 
 export class EngineError extends Error {
   readonly code: ErrorCode;

@@ -1,20 +1,19 @@
 /** The worker's end of the protocol: calls run one at a time, in order. */
 
-import * as tf from "@tensorflow/tfjs-core";
-
-import { chooseBackend, onContextLost } from "./backend";
-import { Painter } from "./painter";
+import type { GraphBackend } from "./backend";
+import type { Painter, Report } from "./painter";
 import {
   EngineError,
   type BackendName,
   type CallName,
   type Calls,
-  type Progress,
   type Reply,
   type Request,
 } from "./protocol";
 
-let backend: Promise<{ backend: BackendName; reason: string }> | undefined;
+/** What runs graphs here: downloaded only where it is used. */
+let graphs: ReturnType<typeof startGraphs> | undefined;
+let backends: typeof import("./backend") | undefined;
 let painter: Painter | undefined;
 let last: Promise<unknown> = Promise.resolve();
 const open = new Map<number, AbortController>();
@@ -27,7 +26,7 @@ addEventListener("message", ({ data: request }: MessageEvent<Request>) => {
   }
   const controller = new AbortController();
   open.set(id, controller);
-  const report = (progress: Progress) => {
+  const report: Report = (progress) => {
     reply({ id, progress });
   };
   last = last
@@ -37,10 +36,13 @@ addEventListener("message", ({ data: request }: MessageEvent<Request>) => {
     })
     .then(
       (result) => {
-        reply({ id, result }, result instanceof Float32Array ? [result.buffer] : []);
+        // A lost card still gives numbers, but none that it computed.
+        if (backends?.isLost()) replyLost();
+        else reply({ id, result }, result instanceof Float32Array ? [result.buffer] : []);
       },
       (error: unknown) => {
-        reply({ id, failure: describe(error, request.call) });
+        if (backends?.isLost()) replyLost();
+        else reply({ id, failure: describe(error, request.call) });
       },
     )
     .finally(() => open.delete(id));
@@ -48,50 +50,67 @@ addEventListener("message", ({ data: request }: MessageEvent<Request>) => {
 
 async function perform(
   request: Exclude<Request, { call: "cancel" }>,
-  report: (progress: Progress) => void,
+  report: Report,
   signal: AbortSignal,
 ): Promise<Calls[CallName]["result"]> {
   switch (request.call) {
     case "load": {
+      const { url, api, backend } = request.args;
       report({ stage: "engine" });
-      const chosen = await (backend ??= start(request.args.backend));
-      const next = await Painter.load(request.args.url, report, signal);
+      const { next, ...chosen } = await (backend === "server"
+        ? loadServer(url, api, report, signal)
+        : loadGraphs(url, backend, report, signal));
       painter?.dispose();
       painter = next;
       return { manifest: next.manifest, ...chosen };
     }
-    case "embed":
+    case "embed": {
+      const { image, scale } = request.args;
       report({ stage: "style" });
-      return loaded().embed(request.args.image);
+      return loaded().embed(image, scale, signal);
+    }
     case "stylize": {
       const { photo, embedding, strength } = request.args;
       if (photo) loaded().setPhoto(photo);
       return loaded().stylize(embedding, strength, report, signal);
     }
-    case "memory": {
-      loaded();
-      const { numTensors, numBytes } = tf.memory();
-      return {
-        tensors: numTensors,
-        bytes: numBytes,
-        backend: tf.getBackend() as BackendName,
-      };
-    }
+    case "memory":
+      return loaded().memory();
   }
 }
 
-async function start(requested: BackendName | undefined) {
+async function loadServer(url: string, api: string, report: Report, signal: AbortSignal) {
+  const { ServerPainter } = await import("./server-painter");
+  return {
+    next: await ServerPainter.load(url, api, report, signal),
+    backend: "server" satisfies BackendName,
+    reason: "You chose it: photo and styles are sent to this page's server.",
+  } as const;
+}
+
+async function loadGraphs(
+  url: string,
+  requested: GraphBackend | undefined,
+  report: Report,
+  signal: AbortSignal,
+) {
+  const { GraphPainter, backend, reason } = await (graphs ??= startGraphs(requested));
+  return { next: await GraphPainter.load(url, report, signal), backend, reason };
+}
+
+async function startGraphs(requested: GraphBackend | undefined) {
   try {
-    const chosen = await chooseBackend(requested);
-    if (chosen.backend === "webgl") {
-      onContextLost(() => {
-        reply({ crash: "The graphics card stopped answering." });
-      });
-    }
-    return chosen;
+    const [{ GraphPainter }, module] = await Promise.all([
+      import("./graph-painter"),
+      import("./backend"),
+    ]);
+    backends = module;
+    const chosen = await module.chooseBackend(requested);
+    module.watchBackend(replyLost);
+    return { ...chosen, GraphPainter };
   } catch (error) {
     // TensorFlow.js does not start a backend twice: another worker may.
-    reply({ crash: (error as Error).message });
+    reply({ end: (error as Error).message, lost: false });
     throw error;
   }
 }
@@ -106,8 +125,17 @@ function describe(error: unknown, call: CallName) {
     const { name, message, code } = error as EngineError;
     return { name, message, code };
   }
+  const name = "EngineError";
+  if (backends?.isMemoryError(error)) {
+    const message = "There is not enough memory for a picture of this size.";
+    return { name, message, code: "memory" as const };
+  }
   const code = call === "load" ? ("model" as const) : ("painting" as const);
-  return { name: "EngineError", message: String(error), code };
+  return { name, message: String(error), code };
+}
+
+function replyLost(): void {
+  reply({ end: "The graphics card stopped answering.", lost: true });
 }
 
 function reply(message: Reply, transfer: Transferable[] = []): void {

@@ -33,9 +33,11 @@ export class Gallery {
       style: byId("style-gallery", HTMLUListElement),
     };
     const credits = byId("credits", HTMLUListElement);
+    // They held the samples' places until now.
+    for (const blank of document.querySelectorAll(".gallery .blank")) blank.remove();
     for (const sample of gallery.samples) {
       const { title, author, licence, source } = sample;
-      const image = make("img", { src: sampleUrl(sample), alt: title, loading: "lazy" });
+      const image = make("img", { src: sampleUrl(sample), alt: title });
       const button = make("button", { type: "button", title }, image);
       button.ariaPressed = "false";
       button.addEventListener("click", () => {

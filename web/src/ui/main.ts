@@ -1,17 +1,25 @@
-import { Engine } from "../engine/engine";
-import { resizeShorterSide, type Pixels } from "../engine/pixels";
-import {
-  EngineError,
-  type BackendName,
-  type Loaded,
-  type Progress,
-} from "../engine/protocol";
-import { decode, InputProblem, LARGEST_SIZE } from "./decode";
+import { Engine, type CallOptions } from "../engine/engine";
+import { EngineError, type BackendName, type Loaded, type Progress } from "../engine/protocol";
+import { InputProblem } from "./decode";
 import { byId, make } from "./dom";
-import { Gallery, sampleUrl, type Sample } from "./gallery";
-import { clearNotice, showNotice, type Action } from "./notice";
-import { StyleList, type Style } from "./style-list";
+import { Explore } from "./explore";
+import { Gallery, type Sample } from "./gallery";
+import { listenToHistory } from "./history";
+import { clearNotice, messageOf, showNotice, type Action } from "./notice";
+import { workOffline } from "./offline";
+import { Pad } from "./pad";
+import { Painting, type PaintingStatus, type Shown } from "./painting";
+import { padSurface, Path } from "./path";
+import { attempt, Pictures, samplePhoto, sampleStyle } from "./pictures";
+import { Presets } from "./presets";
+import { Result } from "./result";
+import { Settings } from "./settings";
+import { Sharing, type Ready } from "./sharing";
+import { Store, type Point, type Style } from "./state";
+import { StyleList } from "./style-list";
 import { Viewer } from "./viewer";
+import { Webcam } from "./webcam";
+import { describeMix, mixedAt } from "./weights";
 
 declare global {
   interface Window {
@@ -20,77 +28,169 @@ declare global {
   }
 }
 
-type State = "loading" | "ready" | "painting" | "painted" | "error";
-
-interface Photo {
-  readonly key: string;
-  readonly title: string;
-  readonly image: ImageData;
-  /** The photo at the size it was last painted in, one object for as long as it is. */
-  fitted?: { readonly size: number; readonly pixels: Pixels };
-}
+/** draft: a small picture is shown while a gesture goes on. */
+type PageState = "loading" | "ready" | "painting" | "draft" | "painted" | "error";
 
 const BACKENDS: Readonly<Record<BackendName, string>> = {
   webgl: "Painted by WebGL.",
   wasm: "Painted by WebAssembly.",
+  webgpu: "Painted by WebGPU.",
+  server: "Painted by the server.",
 };
-/** How long a slider must rest before its picture is painted. */
-const REST_MS = 60;
+/** What a first visit shows: the first styles of the gallery here, mixed by the puck. */
+const FIRST_PLACES: readonly Point[] = [
+  { x: 0.24, y: 0.26 },
+  { x: 0.78, y: 0.34 },
+  { x: 0.4, y: 0.8 },
+];
+const FIRST_PUCK: Point = { x: 0.36, y: 0.4 };
+/** Pixels of the shorter side that an engine paints in about a second. */
+const FIRST_SIZES: Readonly<Record<BackendName, number>> = {
+  webgl: 512,
+  wasm: 384,
+  webgpu: 512,
+  server: 512,
+};
 
 const address = new URLSearchParams(location.search);
 const engine = new Engine({ backend: requestedBackend() });
 window.sfumato = engine;
 
-const viewer = new Viewer();
-const styles = new StyleList(() => {
-  markSamples();
-  repaintSoon();
+const askedSize = Number(address.get("size"));
+const store = new Store({
+  photo: undefined,
+  styles: [],
+  puck: FIRST_PUCK,
+  strength: 1,
+  fade: 0,
+  styleScale: 1,
+  keepColours: false,
+  directions: [],
+  size: Settings.isSize(askedSize) ? askedSize : FIRST_SIZES.wasm,
 });
-const caption = byId("caption", HTMLParagraphElement);
-const work = byId("work", HTMLDivElement);
+const viewer = new Viewer();
+const painting = new Painting({
+  engine,
+  store,
+  viewer,
+  onProgress: showProgress,
+  onStatus: showStatus,
+});
+const pictures = new Pictures(store);
+const pad = new Pad(store);
+new StyleList(store);
+new Settings(store);
+listenToHistory(store);
+painting.subscribe(showCaption);
+
+/** What is known of the model and the gallery; both are there before `ready`. */
+const known: { -readonly [Name in keyof Ready]?: Ready[Name] } = {};
+let tellReady: (ready: Ready) => void;
+const ready = new Promise<Ready>((resolve) => {
+  tellReady = resolve;
+});
+const explore = new Explore({ container: box("explore"), store, engine, painting, ready });
+painting.directions = explore.directions;
+const sharing = new Sharing({ store, painting, ready });
+new Path({
+  container: box("path"),
+  store,
+  painting,
+  surfaces: [padSurface(pad), explore.surface],
+});
+new Webcam({ container: box("webcam"), frame: box("frame"), store, painting });
+new Result({ container: box("result"), painting, sharing });
+new Presets({ container: box("presets"), store, sharing });
+
+const work = box("work");
 const stage = byId("stage", HTMLLabelElement);
 const progressBar = byId("progress", HTMLProgressElement);
-const strength = byId("strength", HTMLInputElement);
-const size = byId("size", HTMLSelectElement);
-const download = byId("download", HTMLButtonElement);
+const caption = byId("caption", HTMLParagraphElement);
+const spoken = byId("spoken", HTMLParagraphElement);
+const engineChoice = byId("engine-choice", HTMLSelectElement);
+let loading = new AbortController();
+let isKept = false;
 
-let gallery: Gallery | undefined;
-let loaded: Loaded | undefined;
-let photo: Photo | undefined;
-/** Cancels whatever is at work now. */
-let current = new AbortController();
-let paintings = 0;
-let resting: number | undefined;
-let ownFiles = 0;
+byId("cancel", HTMLButtonElement).addEventListener("click", () => {
+  loading.abort();
+  loading = new AbortController();
+  painting.cancel();
+});
+let chosenEngine: string = requestedBackend() ?? "";
+engineChoice.value = chosenEngine;
+engineChoice.addEventListener("change", () => void changeEngine());
+void loadModel();
+void openGallery();
 
-void start();
+function box(id: string): HTMLDivElement {
+  return byId(id, HTMLDivElement);
+}
 
-async function start(): Promise<void> {
-  listen();
-  chooseSize(Number(address.get("size")));
-  const loading = loadModel();
-  await openGallery();
-  await loading;
+/** Goes on once both the model and the gallery are there. */
+function learn(news: Partial<Ready>): void {
+  Object.assign(known, news);
+  const { manifest, samples } = known;
+  if (manifest && samples) tellReady({ manifest, samples });
 }
 
 // The model
 
 async function loadModel(): Promise<void> {
+  const load = async (options: CallOptions) => engine.load(await modelFolder(), options);
+  await startEngine(load, { label: "Load the model", run: () => void loadModel() });
+}
+
+async function changeEngine(): Promise<void> {
+  const { value } = engineChoice;
+  await startEngine(async (options) => {
+    try {
+      const loaded = await engine.use(backendNamed(value), options);
+      chosenEngine = value;
+      return loaded;
+    } catch (error) {
+      // The one before goes on painting.
+      engineChoice.value = chosenEngine;
+      throw error;
+    }
+  });
+}
+
+/** Runs what brings a model up, and then paints with it. */
+async function startEngine(
+  load: (options: CallOptions) => Promise<Loaded>,
+  retry?: Action,
+): Promise<void> {
   setState("loading");
   try {
-    const folder = await modelFolder();
-    const { signal } = current;
-    loaded = await engine.load(folder, { signal, onProgress: showProgress });
+    const { manifest, backend, reason } = await load({
+      signal: loading.signal,
+      onProgress: showProgress,
+    });
     byId("engine", HTMLParagraphElement).replaceChildren(
-      make("strong", {}, BACKENDS[loaded.backend]),
-      ` ${loaded.reason}`,
+      make("strong", {}, BACKENDS[backend]),
+      ` ${reason}`,
     );
-    if (size.value === "") chooseSize(loaded.backend === "webgl" ? 512 : 256);
+    byId("where", HTMLSpanElement).textContent =
+      backend === "server"
+        ? "Painted by the server: your pictures are sent to it."
+        : "Painted on this device: no picture leaves it.";
+    pictures.smallest = manifest.min_size;
+    learn({ manifest });
+    if (!Settings.isSize(askedSize) && !painting.shown) store.set({ size: FIRST_SIZES[backend] });
+    clearNotice("painting");
     setState("ready");
-    repaintSoon();
+    painting.start();
   } catch (error) {
-    fail(error, { label: "Load the model", run: () => void loadModel() });
+    fail(error, retry);
   }
+}
+
+/** Once something is painted, the page is kept: not before, to be no hindrance. */
+async function keepOffline(): Promise<void> {
+  if (isKept) return;
+  isKept = true;
+  const { manifest, samples } = await ready;
+  await workOffline(await modelFolder(), manifest, samples);
 }
 
 /** The folder of the model that the address names, or of the default one. */
@@ -115,177 +215,84 @@ async function modelFolder(): Promise<string> {
 }
 
 function requestedBackend(): BackendName | undefined {
-  const name = address.get("backend");
-  return name === "webgl" || name === "wasm" ? name : undefined;
+  return backendNamed(address.get("backend"));
 }
 
-// Photo and styles
+function backendNamed(name: string | null): BackendName | undefined {
+  return (Object.keys(BACKENDS) as BackendName[]).find((backend) => backend === name);
+}
+
+// The first picture
 
 async function openGallery(): Promise<void> {
+  let gallery: Gallery;
   try {
-    gallery = await Gallery.load((sample) => void chooseSample(sample));
+    gallery = await Gallery.load((sample) => void pictures.chooseSample(sample));
   } catch (error) {
     fail(new EngineError("network", `The sample pictures are missing (${String(error)}).`));
     return;
   }
-  const first = (kind: Sample["kind"]) =>
-    gallery?.samples.find((sample) => sample.kind === kind);
-  for (const sample of [first("photo"), first("style")]) {
-    if (sample) await chooseSample(sample);
-  }
-}
-
-/** Takes a sample photo; adds a sample style, or removes it if it was added. */
-async function chooseSample(sample: Sample): Promise<void> {
-  const { file, kind, title } = sample;
-  if (kind === "style" && styles.has(file)) {
-    styles.remove(file);
-    return;
-  }
-  await attempt(async () => {
-    const response = await fetch(sampleUrl(sample));
-    if (!response.ok) throw new InputProblem(`“${title}” could not be downloaded.`);
-    const image = await decode(await response.blob(), title);
-    if (kind === "photo") setPhoto({ key: file, title, image });
-    else if (!styles.has(file)) styles.add(file, title, image, sampleUrl(sample));
+  store.subscribe(({ photo, styles }) => {
+    gallery.mark(({ file }) => file === photo?.key || styles.some(({ key }) => key === file));
   });
+  learn({ samples: gallery.samples });
+  await sharing.openAddress();
+  await attempt(() => chooseFirst(gallery.samples));
 }
 
-async function choosePhotoFile(file: File): Promise<void> {
-  await attempt(async () => {
-    const title = titleOf(file);
-    setPhoto({ key: ownKey(), title, image: await decode(file, file.name) });
+/** Chooses a photo and styles, where neither a link nor the visitor has. */
+async function chooseFirst(samples: readonly Sample[]): Promise<void> {
+  if (store.state.photo && store.state.styles.length > 0) return;
+  const first = samples.find(({ kind }) => kind === "photo");
+  const chosen = samples.filter(({ kind }) => kind === "style").slice(0, FIRST_PLACES.length);
+  const [photo, ...styles] = await Promise.all([
+    first && samplePhoto(first),
+    ...chosen.map(sampleStyle),
+  ]);
+  const placed = styles.map((style, index): Style => {
+    const position = FIRST_PLACES[index] ?? FIRST_PUCK;
+    return { ...style, position, weight: 0, locked: false };
   });
-}
-
-async function addStyleFiles(files: Iterable<File>): Promise<void> {
-  for (const file of files) {
-    await attempt(async () => {
-      const image = await decode(file, file.name);
-      styles.add(ownKey(), titleOf(file), image, thumbnail(image));
-    });
-  }
-}
-
-function setPhoto(next: Photo): void {
-  const { width, height } = next.image;
-  const smallest = loaded?.manifest.min_size ?? 1;
-  if (Math.min(width, height) < smallest) {
-    throw new InputProblem(
-      `“${next.title}” has ${width} × ${height} pixels; each side needs at least ` +
-        `${smallest}. Choose a larger photo.`,
-    );
-  }
-  photo = next;
-  markSamples();
-  viewer.showPhoto(next.image, next.title);
-  download.disabled = true;
-  caption.textContent = next.title;
-  repaintSoon();
-}
-
-function markSamples(): void {
-  gallery?.mark(({ file }) => file === photo?.key || styles.has(file));
-}
-
-function titleOf(file: File): string {
-  return file.name.replace(/\.\w+$/, "") || "Pasted picture";
-}
-
-function ownKey(): string {
-  return `own ${++ownFiles}`;
-}
-
-function thumbnail(image: ImageData): string {
-  const small = resizeShorterSide(image, 96);
-  const canvas = make("canvas", { width: small.width, height: small.height });
-  const pixels = new ImageData(Uint8ClampedArray.from(small.data), small.width);
-  canvas.getContext("2d")?.putImageData(pixels, 0, 0);
-  return canvas.toDataURL("image/jpeg", 0.85);
-}
-
-// Painting
-
-function repaintSoon(): void {
-  clearTimeout(resting);
-  resting = setTimeout(() => void paint(), REST_MS);
-}
-
-async function paint(): Promise<void> {
-  const chosen = styles.active;
-  if (!loaded || !photo || chosen.length === 0) return;
-  const subject = photo;
-  const painting = ++paintings;
-  const { signal } = current;
-  setState("painting");
-  try {
-    const mixed = engine.mix(
-      await Promise.all(
-        chosen.map(async (style) => [await embeddingOf(style, signal), style.weight] as const),
-      ),
-    );
-    if (painting !== paintings) return;
-    const mix = styles.description;
-    const pixels = fitted(subject);
-    const started = performance.now();
-    const picture = await engine.stylize(pixels, mixed, {
-      strength: strength.valueAsNumber / 100,
-      signal,
-      onProgress: showProgress,
-    });
-    // Of another photo by now; of the same photo an older mix is worth a look.
-    if (subject !== photo) return;
-    viewer.showPainted(pixels, picture, subject.title, mix);
-    if (painting !== paintings) return;
-    const seconds = ((performance.now() - started) / 1000).toFixed(1);
-    caption.replaceChildren(
-      make("strong", {}, mix),
-      ` ${pixels.width} × ${pixels.height} pixels, painted in ${seconds} s`,
-    );
-    setState("painted");
-  } catch (error) {
-    if (painting === paintings) fail(error);
-  }
-}
-
-function embeddingOf(style: Style, signal: AbortSignal) {
-  return (style.embedding ??= engine
-    .embed(style.image, { signal, onProgress: showProgress })
-    .catch((error: unknown) => {
-      delete style.embedding;
-      throw error;
-    }));
-}
-
-/** The photo at the size chosen; never enlarged. */
-function fitted(subject: Photo): Pixels {
-  const wanted = Number(size.value);
-  if (subject.fitted?.size !== wanted) {
-    const { image } = subject;
-    const smaller = Math.min(image.width, image.height) > wanted;
-    const pixels = smaller ? resizeShorterSide(image, wanted) : image;
-    subject.fitted = { size: wanted, pixels };
-  }
-  return subject.fitted.pixels;
-}
-
-/** Chooses a size in pixels, also one that the list does not offer. */
-function chooseSize(pixels: number): void {
-  const valid = pixels >= 16 && pixels <= LARGEST_SIZE && Number.isInteger(pixels);
-  const value = valid ? String(pixels) : "";
-  if (valid && !Array.from(size.options).some((option) => option.value === value)) {
-    size.prepend(make("option", { value }, `${pixels} px`));
-  }
-  size.value = value;
+  const { state } = store;
+  store.set({
+    photo: state.photo ?? photo,
+    ...(state.styles.length === 0 && { styles: mixedAt(FIRST_PUCK, placed), puck: FIRST_PUCK }),
+  });
 }
 
 // What the visitor is told
 
-function setState(state: State): void {
+function setState(state: PageState): void {
   document.documentElement.dataset.state = state;
   work.hidden = state !== "loading" && state !== "painting";
-  download.disabled = !viewer.hasPicture;
-  if (state === "painted") clearNotice("painting");
+}
+
+function showStatus(status: PaintingStatus, error?: unknown): void {
+  if (status === "failed") {
+    fail(error);
+    return;
+  }
+  setState(status === "waiting" ? "ready" : status);
+  if (status === "painted") {
+    clearNotice("painting");
+    void keepOffline();
+  }
+  if (status === "waiting") {
+    caption.textContent = "Choose a photo, and a style to paint it in.";
+    spoken.textContent = caption.textContent;
+  }
+}
+
+function showCaption({ state, photo, draft, duration }: Shown): void {
+  const mix = describeMix(state.styles);
+  const seconds = (duration / 1000).toFixed(1);
+  const how = draft ? "draft" : `painted in ${seconds} s`;
+  caption.replaceChildren(
+    make("strong", {}, mix.replaceAll(" %", "\u00a0%")),
+    make("span", {}, `${photo.width} × ${photo.height} pixels, ${how}`),
+  );
+  // Read out by screen readers: not with every move of a drag.
+  if (!draft) spoken.textContent = `Painted: ${mix}`;
 }
 
 function showProgress(progress: Progress): void {
@@ -311,118 +318,32 @@ function megabytes(bytes: number): string {
   return (bytes / 1e6).toFixed(1);
 }
 
-/** Runs what may fail by the visitor's input; the picture stays as it was. */
-async function attempt(action: () => Promise<void>): Promise<void> {
-  try {
-    await action();
-    clearNotice("file");
-  } catch (error) {
-    showNotice("file", messageOf(error));
-  }
-}
-
 /** Reports a failure to load or to paint; the last good picture stays. */
 function fail(error: unknown, retry?: Action): void {
   if (error instanceof DOMException && error.name === "AbortError") {
     setState(viewer.hasPicture ? "painted" : "ready");
-    showNotice(
-      "painting",
-      "Cancelled.",
-      retry ?? { label: "Paint after all", run: repaintSoon },
-    );
+    const again = { label: "Paint after all", run: repaint };
+    showNotice("painting", "Cancelled.", retry ?? again);
     return;
   }
-  // What is at work there is gone; without a model nothing is painted meanwhile.
-  if (error instanceof EngineError && error.code === "crash") loaded = undefined;
   setState("error");
   showNotice("painting", messageOf(error), retry ?? wayOn(error));
 }
 
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
+function repaint(): void {
+  painting.repaint();
 }
 
 /** What to try after a painting failed. */
 function wayOn(error: unknown): Action | undefined {
   if (!(error instanceof EngineError)) return undefined;
-  const half = Math.round(Number(size.value) / 2);
-  if (error.code === "crash") {
-    return { label: "Start again", run: () => void loadModel() };
-  }
-  if (error.code !== "painting" || half < 64) return undefined;
+  if (error.code === "crash") return { label: "Start again", run: () => void loadModel() };
+  const half = Math.round(store.state.size / 2);
+  if (error.code !== "painting" || half < 64) return { label: "Try again", run: repaint };
   return {
     label: `Try ${half} px`,
     run: () => {
-      chooseSize(half);
-      repaintSoon();
+      store.change({ size: half });
     },
   };
-}
-
-// What the visitor does
-
-function listen(): void {
-  const strengthValue = byId("strength-value", HTMLOutputElement);
-  strength.addEventListener("input", () => {
-    strengthValue.value = `${strength.value} %`;
-    strength.ariaValueText = strengthValue.value;
-    repaintSoon();
-  });
-  size.addEventListener("change", repaintSoon);
-  download.addEventListener("click", () => {
-    viewer.download();
-  });
-  byId("cancel", HTMLButtonElement).addEventListener("click", () => {
-    current.abort();
-    current = new AbortController();
-  });
-  listenToFileInput(byId("photo-file", HTMLInputElement), takePhoto);
-  listenToFileInput(byId("style-files", HTMLInputElement), takeStyles);
-  const stylesZone = byId("styles-zone", HTMLElement);
-  listenToDrops(byId("photo-zone", HTMLElement), takePhoto);
-  listenToDrops(stylesZone, takeStyles);
-  document.addEventListener("paste", (event) => {
-    const files = imagesOf(event.clipboardData);
-    if (files.length === 0) return;
-    event.preventDefault();
-    const forStyles = stylesZone.contains(document.activeElement);
-    (forStyles ? takeStyles : takePhoto)(files);
-  });
-}
-
-function takePhoto([file]: File[]): void {
-  if (file) void choosePhotoFile(file);
-}
-
-function takeStyles(files: File[]): void {
-  void addStyleFiles(files);
-}
-
-function listenToFileInput(input: HTMLInputElement, take: (files: File[]) => void): void {
-  input.addEventListener("change", () => {
-    take(Array.from(input.files ?? []));
-    // So that the same file can be chosen again.
-    input.value = "";
-  });
-}
-
-function listenToDrops(zone: HTMLElement, take: (files: File[]) => void): void {
-  const highlight = (on: boolean) => zone.classList.toggle("dropping", on);
-  zone.addEventListener("dragover", (event) => {
-    if (!event.dataTransfer?.types.includes("Files")) return;
-    event.preventDefault();
-    highlight(true);
-  });
-  zone.addEventListener("dragleave", (event) => {
-    if (!zone.contains(event.relatedTarget as Node | null)) highlight(false);
-  });
-  zone.addEventListener("drop", (event) => {
-    event.preventDefault();
-    highlight(false);
-    take(Array.from(event.dataTransfer?.files ?? []));
-  });
-}
-
-function imagesOf(data: DataTransfer | null): File[] {
-  return Array.from(data?.files ?? []).filter((file) => file.type.startsWith("image/"));
 }

@@ -5,31 +5,54 @@ export interface Action {
   readonly run: () => void;
 }
 
-/** What a message is about: a file that was chosen, or loading and painting. */
-type Subject = "file" | "painting";
+/** What a message is about: a file that was chosen, a link, or loading and painting. */
+type Subject = "file" | "link" | "painting";
 
-const area = byId("notice", HTMLDivElement);
+/** How long a message without a choice stays, in ms. */
+const READING_MS = 8000;
+
+const notice = byId("notice", HTMLDivElement);
+const message = byId("message", HTMLDivElement);
 let subject: Subject | undefined;
+let reading: ReturnType<typeof setTimeout> | undefined;
 
 /** Tells the visitor what went wrong and offers a way on. */
-export function showNotice(about: Subject, message: string, action?: Action): void {
+export function showNotice(about: Subject, text: string, action?: Action): void {
   subject = about;
-  const buttons = make("span", { className: "actions" });
-  if (action) buttons.append(button(action.label, action.run));
-  buttons.append(button("Dismiss", () => undefined));
-  area.replaceChildren(make("p", {}, message), buttons);
+  fill(notice, text, action);
 }
 
 /** Takes the message away once what it was about has gone well. */
 export function clearNotice(about: Subject): void {
-  if (about === subject) area.replaceChildren();
+  if (about === subject) notice.replaceChildren();
 }
 
-function button(label: string, run: () => void): HTMLButtonElement {
-  const element = make("button", { type: "button" }, label);
-  element.addEventListener("click", () => {
+/** Tells the visitor something that is no problem; without an action, for a while. */
+export function showMessage(text: string, action?: Action): void {
+  clearTimeout(reading);
+  fill(message, text, action);
+  if (!action) {
+    reading = setTimeout(() => {
+      message.replaceChildren();
+    }, READING_MS);
+  }
+}
+
+function fill(area: HTMLElement, text: string, action: Action | undefined): void {
+  const buttons = make("span", { className: "actions" });
+  const close = (run?: () => void) => () => {
     area.replaceChildren();
-    run();
-  });
-  return element;
+    run?.();
+  };
+  for (const { label, run } of [...(action ? [action] : []), { label: "Dismiss", run: undefined }]) {
+    const button = make("button", { type: "button" }, label);
+    button.addEventListener("click", close(run));
+    buttons.append(button);
+  }
+  area.replaceChildren(make("p", {}, text), buttons);
+}
+
+/** What went wrong, in words. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }

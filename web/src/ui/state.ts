@@ -51,6 +51,9 @@ export interface StudioState {
   readonly size: number;
 }
 
+/** As many steps can be undone; each keeps its photo and pictures in memory. */
+const LONGEST_PAST = 100;
+
 /**
  * Holds the state. A change is `live` while a gesture goes on (a drag, a slider being
  * moved) and settles with the first that is not: undo goes from settled to settled.
@@ -88,10 +91,18 @@ export class Store {
     this.#state = { ...this.#state, ...changes };
     if (!live) {
       this.#past.push(this.#settled);
+      if (this.#past.length > LONGEST_PAST) this.#past.shift();
       this.#future = [];
       this.#settled = this.#state;
     }
     this.#tell(live);
+  }
+
+  /** Changes what the visitor did not: no step that could be undone. */
+  set(changes: Partial<StudioState>): void {
+    this.#state = { ...this.#state, ...changes };
+    this.#settled = { ...this.#settled, ...changes };
+    this.#tell(false);
   }
 
   undo(): void {

@@ -1,102 +1,134 @@
-import type { Embedding } from "../engine/embedding";
-import { byId, make } from "./dom";
+import { byId, icon, make } from "./dom";
+import type { Store, Style } from "./state";
+import { changeStyle, removeStyle } from "./studio";
+import { percent, puckFor, withWeight } from "./weights";
 
-/** A style that was chosen, with its weight of 0 to 100 in the mix. */
-export interface Style {
-  readonly title: string;
-  readonly image: ImageData;
-  readonly weight: number;
-  /** Kept once it is known: looking at a style is needed only once. */
-  embedding?: Promise<Embedding>;
-}
-
-interface Row extends Style {
-  readonly key: string;
+interface Row {
   readonly element: HTMLLIElement;
+  readonly image: HTMLImageElement;
+  readonly name: HTMLInputElement;
   readonly slider: HTMLInputElement;
-  readonly share: HTMLOutputElement;
+  readonly number: HTMLInputElement;
+  readonly lock: HTMLButtonElement;
+  readonly remove: HTMLButtonElement;
 }
 
-/** The chosen styles, each with a slider for its weight. */
+/** The chosen styles, each with its share of the mix: a range, a number and a lock. */
 export class StyleList {
   readonly #list = byId("styles", HTMLUListElement);
-  readonly #hint = byId("no-styles", HTMLParagraphElement);
-  readonly #changed: () => void;
-  #rows: Row[] = [];
+  readonly #store: Store;
+  readonly #rows = new Map<string, Row>();
 
-  /** `changed` is called whenever a style or a weight is. */
-  constructor(changed: () => void) {
-    this.#changed = changed;
+  constructor(store: Store) {
+    this.#store = store;
+    store.subscribe(({ styles }) => {
+      this.#render(styles);
+    });
+    this.#render(store.state.styles);
   }
 
-  /** The styles that take part in the mix. */
-  get active(): readonly Style[] {
-    return this.#rows.filter((row) => row.weight > 0);
+  #render(styles: readonly Style[]): void {
+    const keys = new Set(styles.map(({ key }) => key));
+    for (const [key, { element }] of this.#rows) {
+      if (keys.has(key)) continue;
+      element.remove();
+      this.#rows.delete(key);
+    }
+    for (const [index, style] of styles.entries()) {
+      const row = this.#rows.get(style.key) ?? this.#makeRow(style.key);
+      this.#rows.set(style.key, row);
+      const { element, image, name, slider, number, lock, remove } = row;
+      if (this.#list.children[index] !== element) {
+        this.#list.insertBefore(element, this.#list.children[index] ?? null);
+      }
+      const { title, thumbnail, weight, locked } = style;
+      if (image.getAttribute("src") !== thumbnail) image.src = thumbnail;
+      if (document.activeElement !== name) name.value = title;
+      name.title = title;
+      slider.value = String(weight * 100);
+      slider.ariaLabel = title;
+      slider.ariaValueText = percent(weight);
+      // What a lone style has to share is all of it.
+      slider.disabled = number.disabled = locked || styles.length === 1;
+      if (document.activeElement !== number) number.value = String(Math.round(weight * 100));
+      number.ariaLabel = `Share of ${title}, percent`;
+      lock.ariaPressed = String(locked);
+      lock.ariaLabel = `Lock ${title}`;
+      lock.title = locked ? "Let this share change" : "Keep this share as it is";
+      remove.ariaLabel = `Remove ${title}`;
+      element.classList.toggle("idle", weight === 0);
+    }
   }
 
-  /** The mix in words: "Woodcut 60 %, Embers 40 %". */
-  get description(): string {
-    return this.#rows
-      .filter((row) => row.weight > 0)
-      .map((row) => `${row.title} ${row.share.value}`)
-      .join(", ");
-  }
-
-  has(key: string): boolean {
-    return this.#rows.some((row) => row.key === key);
-  }
-
-  /** Adds a style; `key` tells it from the others, `thumbnail` is an address. */
-  add(key: string, title: string, image: ImageData, thumbnail: string): void {
-    const slider = make("input", { type: "range", max: "100", value: "100" });
-    const share = make("output", { ariaLive: "off" });
-    const remove = make("button", { type: "button", className: "remove" }, "×");
-    remove.ariaLabel = `Remove ${title}`;
+  #makeRow(key: string): Row {
+    const image = make("img", { alt: "" });
+    const name = make("input", { type: "text", className: "title", maxLength: 60 });
+    name.ariaLabel = "Name of the style";
+    name.spellcheck = false;
+    const slider = make("input", { type: "range", max: "100", step: "any" });
+    const number = make("input", { type: "number", min: "0", max: "100", step: "1" });
+    const lock = make("button", { type: "button", className: "quiet lock" });
+    lock.append(icon("lock"), icon("unlock"));
+    const remove = make("button", { type: "button", className: "quiet" }, icon("remove"));
     const element = make(
       "li",
       { className: "style" },
-      make("img", { src: thumbnail, alt: "" }),
-      make("label", {}, make("span", { className: "title" }, title), slider),
-      share,
+      image,
+      name,
+      slider,
+      make("span", { className: "number" }, number, make("span", { ariaHidden: "true" }, "%")),
+      lock,
       remove,
     );
-    const row: Row = {
-      key,
-      title,
-      image,
-      element,
-      slider,
-      share,
-      get weight() {
-        return slider.valueAsNumber;
-      },
+    this.#listen(key, { element, image, name, slider, number, lock, remove });
+    return { element, image, name, slider, number, lock, remove };
+  }
+
+  #listen(key: string, { name, slider, number, lock, remove }: Row): void {
+    const weigh = (weight: number, live: boolean) => {
+      const styles = withWeight(this.#store.state.styles, key, weight);
+      this.#store.change({ styles, puck: puckFor(styles) }, { live });
     };
     slider.addEventListener("input", () => {
-      this.#update();
+      weigh(slider.valueAsNumber / 100, true);
+    });
+    slider.addEventListener("change", () => {
+      weigh(slider.valueAsNumber / 100, false);
+    });
+    // Whole steps of a range that has none, so that a drag is smooth and a key sure.
+    slider.addEventListener("keydown", (event) => {
+      const steps: Record<string, number> = {
+        ArrowLeft: -1,
+        ArrowDown: -1,
+        ArrowRight: 1,
+        ArrowUp: 1,
+        PageDown: -10,
+        PageUp: 10,
+      };
+      const step = steps[event.key];
+      if (step === undefined) return;
+      event.preventDefault();
+      weigh((Math.round(slider.valueAsNumber) + step) / 100, false);
+    });
+    number.addEventListener("change", () => {
+      if (Number.isFinite(number.valueAsNumber)) weigh(number.valueAsNumber / 100, false);
+      number.value = String(Math.round(slider.valueAsNumber));
+    });
+    name.addEventListener("change", () => {
+      const title = name.value.trim();
+      if (title) changeStyle(this.#store, key, { title });
+      else name.value = name.title;
+    });
+    name.addEventListener("keydown", ({ key: pressed }) => {
+      if (pressed === "Enter") name.blur();
+    });
+    lock.addEventListener("click", () => {
+      changeStyle(this.#store, key, { locked: lock.ariaPressed !== "true" });
     });
     remove.addEventListener("click", () => {
-      this.remove(key);
-      (this.#rows.at(-1)?.slider ?? byId("style-files", HTMLInputElement)).focus();
+      removeStyle(this.#store, key);
+      const last = [...this.#rows.values()].at(-1);
+      (last?.remove ?? byId("style-files", HTMLInputElement)).focus();
     });
-    this.#rows.push(row);
-    this.#list.append(element);
-    this.#update();
-  }
-
-  remove(key: string): void {
-    for (const row of this.#rows) if (row.key === key) row.element.remove();
-    this.#rows = this.#rows.filter((row) => row.key !== key);
-    this.#update();
-  }
-
-  #update(): void {
-    const total = this.#rows.reduce((sum, row) => sum + row.weight, 0);
-    for (const row of this.#rows) {
-      const share = `${total > 0 ? Math.round((row.weight / total) * 100) : 0} %`;
-      row.share.value = share;
-      row.slider.ariaValueText = share;
-    }
-    this.#hint.hidden = total > 0;
-    this.#changed();
   }
 }

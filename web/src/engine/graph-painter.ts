@@ -1,0 +1,216 @@
+/** Paints in this browser: runs the graphs of a model's bundle in TensorFlow.js. */
+
+import * as tf from "@tensorflow/tfjs-core";
+import { loadGraphModel, type GraphModel } from "@tensorflow/tfjs-converter";
+
+import { fitConvolutions } from "./backend";
+import { atStrength, type Embedding } from "./embedding";
+import {
+  checkPhoto,
+  checkStyle,
+  fetchFile,
+  fileAddress,
+  readManifest,
+  type Painter,
+  type Report,
+} from "./painter";
+import { resizeShorterSide, toFloat, type Pixels } from "./pixels";
+import {
+  EngineError,
+  type BackendName,
+  type GraphName,
+  type Manifest,
+  type Memory,
+} from "./protocol";
+
+/** The photo being painted, with what does not depend on the style. */
+interface Photo {
+  readonly pixels: Pixels;
+  /** The encoder's features, of the photo padded to the size multiple. */
+  features?: tf.Tensor;
+  ownEmbedding?: Embedding;
+}
+
+export class GraphPainter implements Painter {
+  readonly manifest: Manifest;
+  readonly #graphs: Readonly<Record<GraphName, GraphModel>>;
+  readonly #taps: number;
+  #photo: Photo | undefined;
+
+  private constructor(manifest: Manifest, graphs: Record<GraphName, GraphModel>) {
+    this.manifest = manifest;
+    this.#graphs = graphs;
+    this.#taps = mostTaps(Object.values(graphs));
+  }
+
+  /**
+   * Downloads the bundle in the folder `url`, which ends in "/". EngineError
+   * "network" or "model"; an AbortError when cancelled.
+   */
+  static async load(url: string, report: Report, signal: AbortSignal): Promise<GraphPainter> {
+    let loaded = 0;
+    let total = 0;
+    const countedFetch: typeof fetch = async (input, init) => {
+      const response = await fetchFile(input, { ...init, signal });
+      const count = new TransformStream<Uint8Array, Uint8Array>({
+        transform(chunk, controller) {
+          loaded += chunk.byteLength;
+          report({ stage: "download", loaded, total });
+          controller.enqueue(chunk);
+        },
+      });
+      return new Response(response.body?.pipeThrough(count), response);
+    };
+
+    const manifest = await readManifest(url, signal);
+    total = manifest.download_bytes;
+    const load = (name: GraphName) =>
+      loadGraphModel(fileAddress(url, manifest, manifest.graphs[name].model), {
+        fetchFunc: countedFetch,
+      });
+    const loading = [load("predictor"), load("encoder"), load("decoder")] as const;
+    try {
+      const [predictor, encoder, decoder] = await Promise.all(loading);
+      return new GraphPainter(manifest, { predictor, encoder, decoder });
+    } catch (error) {
+      for (const outcome of await Promise.allSettled(loading)) {
+        if (outcome.status === "fulfilled") outcome.value.dispose();
+      }
+      signal.throwIfAborted();
+      throw asModelError(error, manifest.name);
+    }
+  }
+
+  async embed(image: Pixels, scale: number): Promise<Embedding> {
+    const size = Math.round(this.manifest.style_size * scale);
+    const resized = resizeShorterSide(image, size);
+    this.#fitTextures(resized);
+    return read(
+      tf.tidy(() => execute(this.#graphs.predictor, { style: toTensor(resized) })),
+    );
+  }
+
+  setPhoto(pixels: Pixels): void {
+    checkPhoto(this.manifest, pixels);
+    this.#photo?.features?.dispose();
+    this.#photo = { pixels };
+  }
+
+  async stylize(
+    embedding: Float32Array,
+    strength: number,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    const photo = this.#photo;
+    if (!photo) throw new EngineError("input", "Choose a photo first.");
+    checkStyle(this.manifest, embedding, strength);
+    if (!photo.features) {
+      report({ stage: "photo" });
+      await breathe(signal);
+      photo.features = this.#encode(photo.pixels);
+    }
+    let used = embedding;
+    if (strength !== 1) {
+      photo.ownEmbedding ??= await this.embed(photo.pixels, 1);
+      used = atStrength(photo.ownEmbedding, embedding, strength);
+    }
+    report({ stage: "painting" });
+    await breathe(signal);
+    return this.#decode(photo.features, used, photo.pixels);
+  }
+
+  memory(): Memory {
+    const { numTensors, numBytes } = tf.memory();
+    return {
+      tensors: numTensors,
+      bytes: numBytes,
+      backend: tf.getBackend() as BackendName,
+    };
+  }
+
+  dispose(): void {
+    this.#photo?.features?.dispose();
+    this.#photo = undefined;
+    for (const graph of Object.values(this.#graphs)) graph.dispose();
+  }
+
+  #encode(pixels: Pixels): tf.Tensor {
+    const { size_multiple } = this.manifest;
+    const bottom = padding(pixels.height, size_multiple);
+    const right = padding(pixels.width, size_multiple);
+    this.#fitTextures(pixels);
+    return tf.tidy(() => {
+      const content = tf.mirrorPad(
+        toTensor(pixels),
+        [
+          [0, 0],
+          [0, bottom],
+          [0, right],
+          [0, 0],
+        ],
+        "reflect",
+      );
+      return execute(this.#graphs.encoder, { content });
+    });
+  }
+
+  #decode(
+    features: tf.Tensor,
+    embedding: Float32Array,
+    pixels: Pixels,
+  ): Promise<Float32Array<ArrayBuffer>> {
+    this.#fitTextures(pixels);
+    const picture = tf.tidy(() => {
+      const row = tf.tensor2d(embedding, [1, embedding.length]);
+      const padded = execute(this.#graphs.decoder, { features, embedding: row });
+      return tf.slice(padded, [0, 0, 0, 0], [1, pixels.height, pixels.width, 3]);
+    });
+    return read(picture);
+  }
+
+  #fitTextures({ width, height }: Pixels): void {
+    if (tf.getBackend() === "webgl") fitConvolutions(width * height, this.#taps);
+  }
+}
+
+function asModelError(error: unknown, name: string): EngineError {
+  if (error instanceof EngineError) return error;
+  return new EngineError("model", `The model ${name} cannot be used: ${String(error)}`);
+}
+
+/** The most inputs that one output of any convolution in these graphs reads. */
+function mostTaps(graphs: readonly GraphModel[]): number {
+  const kernels = graphs
+    .flatMap((graph) => Object.values(graph.weights).flat())
+    .filter((weight) => weight.rank === 4);
+  return Math.max(...kernels.map(({ shape: [h = 1, w = 1, c = 1] }) => h * w * c));
+}
+
+function execute(graph: GraphModel, inputs: tf.NamedTensorMap): tf.Tensor {
+  return graph.execute(inputs) as tf.Tensor;
+}
+
+function toTensor(pixels: Pixels): tf.Tensor4D {
+  return tf.tensor4d(toFloat(pixels), [1, pixels.height, pixels.width, 3]);
+}
+
+/** The numbers of a tensor, which is disposed of. */
+async function read(tensor: tf.Tensor): Promise<Float32Array<ArrayBuffer>> {
+  try {
+    // A copy: on WebAssembly the numbers lie in the heap of the backend.
+    return Float32Array.from(await tensor.data<"float32">());
+  } finally {
+    tensor.dispose();
+  }
+}
+
+function padding(side: number, multiple: number): number {
+  return (multiple - (side % multiple)) % multiple;
+}
+
+/** Lets messages in, such as a cancellation; throws if there was one. */
+async function breathe(signal: AbortSignal): Promise<void> {
+  await new Promise((resolve) => setTimeout(resolve));
+  signal.throwIfAborted();
+}
