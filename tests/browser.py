@@ -79,6 +79,21 @@ class Tab:
     def wait_for(self, state: str, seconds: float = 240) -> None:
         self.page.wait_for_selector(f"html[data-state={state}]", timeout=seconds * 1000)
 
+    def wait_until(self, condition: str, seconds: float = 60) -> None:
+        """Until a JavaScript expression is true. Playwright's own wait_for_function
+        evaluates text in the page, which the page's security policy forbids."""
+        self.page.evaluate(
+            f"""() => new Promise((resolve, reject) => {{
+              const end = performance.now() + {seconds * 1000};
+              const look = () => {{
+                if ({condition}) resolve();
+                else if (performance.now() > end) reject(new Error("It never was."));
+                else requestAnimationFrame(look);
+              }};
+              look();
+            }})"""
+        )
+
     def canvas(self, name: str) -> np.ndarray:
         """The pixels of the canvas with this id, uint8 [H, W, 3]."""
         data = self.page.evaluate(

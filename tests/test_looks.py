@@ -108,9 +108,7 @@ def test_everything_opened_is_accessible(
             summary.click()
         page.get_by_role("button", name="Lock Ink hills").click()
         page.get_by_role("button", name="Zoom in").click()
-        page.wait_for_function(
-            "document.querySelectorAll('.map button, .map img').length"
-        )
+        page.locator(".map button, .map img").first.wait_for(state="attached")
         tab.wait_for("painted")
         assert violations(page) == []
         page.screenshot(
@@ -147,7 +145,7 @@ def test_first_paint_comes_within_a_second(chromium: Browser, site: str) -> None
     for _ in range(3):
         with new_tab(chromium) as tab:
             tab.page.goto(f"{site}?backend=wasm&size=32")
-            tab.page.wait_for_function(
+            tab.wait_until(
                 "performance.getEntriesByName('first-contentful-paint').length"
             )
             times.append(

@@ -58,7 +58,7 @@ def test_after_the_first_visit_no_server_is_needed(visitor: Tab) -> None:
     # Back with the server, nothing is said again.
     with running(app, port):
         visitor.open(f"{address}/{SETTINGS}")
-        page.wait_for_function("navigator.serviceWorker.controller")
+        visitor.wait_until("navigator.serviceWorker.controller")
         expect(page.get_by_text(READY)).to_have_count(0)
 
 

@@ -528,9 +528,7 @@ def test_zoom_and_pan(studio: Tab) -> None:
     page.keyboard.down("Control")
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
-    page.wait_for_function(
-        "document.querySelector('#frame').classList.contains('is-zoomed')"
-    )
+    tab.wait_until("document.querySelector('#frame').classList.contains('is-zoomed')")
     page.get_by_role("button", name="Zoom out").click()
     page.keyboard.press("0")
     assert canvas() == whole

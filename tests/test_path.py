@@ -44,21 +44,6 @@ def speed_up(tab: Tab) -> None:
     expect(speed).to_have_attribute("aria-valuetext", "4 ×, 1.5 s")
 
 
-def wait_until(tab: Tab, condition: str) -> None:
-    """Until a JavaScript expression is true; the page forbids Playwright's own way."""
-    tab.page.evaluate(
-        f"""() => new Promise((resolve, reject) => {{
-          const end = performance.now() + 30_000;
-          const look = () => {{
-            if ({condition}) resolve();
-            else if (performance.now() > end) reject(new Error("It did not happen."));
-            else requestAnimationFrame(look);
-          }};
-          look();
-        }})"""
-    )
-
-
 def picture_at(tab: Tab, x: float, y: float) -> np.ndarray:
     """What is painted with the puck there."""
     before = tab.canvas("painted")
@@ -110,8 +95,7 @@ def test_playing_can_be_stopped_and_goes_there_and_back(tab: Tab, site: str) -> 
     # To the end and back again, twice.
     for _ in range(2):
         for edge in ("> 70", "< 30"):
-            wait_until(
-                tab,
+            tab.wait_until(
                 f"parseFloat(document.querySelector('#pad .puck').style.left) {edge}",
             )
     press(tab, "Stop")
@@ -141,7 +125,7 @@ def test_path_is_made_by_keyboard(tab: Tab, site: str) -> None:
     speed_up(tab)
     tab.page.get_by_role("button", name="Play", exact=True).press("Enter")
     left = "parseFloat(document.querySelector('#pad .puck').style.left)"
-    wait_until(tab, f"{left} < {100 * end[0] - 1}")
+    tab.wait_until(f"{left} < {100 * end[0] - 1}")
     expect(tab.page.get_by_role("button", name="Play", exact=True)).to_be_visible(
         timeout=30_000
     )
@@ -170,7 +154,7 @@ def test_path_on_the_map_opens_it(tab: Tab, site: str) -> None:
     tab.wait_for_other_picture(before)
     speed_up(tab)
     press(tab, "Play")
-    wait_until(tab, "parseFloat(document.querySelector('.map-puck').style.left) < 50")
+    tab.wait_until("parseFloat(document.querySelector('.map-puck').style.left) < 50")
     expect(tab.page.get_by_role("button", name="Play", exact=True)).to_be_visible(
         timeout=30_000
     )

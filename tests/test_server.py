@@ -210,14 +210,18 @@ def test_a_server_without_models(serve, tmp_path):
     assert "export/convert.py" in problem(response, 503)
 
 
-def test_embed_is_the_models_embedding(url, model):
-    response = requests.post(f"{url}/api/embed", files={"image": STYLE})
+@pytest.mark.parametrize("scale", [None, 0.5, 1.6])
+def test_embed_is_the_models_embedding(url, model, scale):
+    response = requests.post(
+        f"{url}/api/embed", files={"image": STYLE}, data={"scale": scale}
+    )
     assert response.status_code == 200
     body = response.json()
     assert (body["model"], body["version"]) == ("untrained", model.manifest["version"])
-    np.testing.assert_array_equal(
-        np.array(body["embedding"], np.float32), model.embed(STYLE)
-    )
+    embedding = np.array(body["embedding"], np.float32)
+    np.testing.assert_array_equal(embedding, model.embed(STYLE, scale or 1.0))
+    if scale is not None:
+        assert np.abs(embedding - model.embed(STYLE)).max() > 1e-3
 
 
 def test_stylize_paints_what_the_model_paints(url, model):
@@ -416,6 +420,9 @@ def test_bad_input_to_stylize(url, case):
         ({"image": b"my cat"}, {}, "image: This file is not an image"),
         ({"image": STYLE[:200]}, {}, "image: This image is damaged"),
         ({"image": STYLE}, {"model": "?"}, "there are: untrained"),
+        ({"image": STYLE}, {"scale": "2.1"}, "scale: must be a number from 0.5 to 2"),
+        ({"image": STYLE}, {"scale": "0.4"}, "received '0.4'"),
+        ({"image": STYLE}, {"scale": "NaN"}, "received 'NaN'"),
     ],
 )
 def test_bad_input_to_embed(url, files, data, message):
