@@ -528,7 +528,9 @@ def test_zoom_and_pan(studio: Tab) -> None:
     page.keyboard.down("Control")
     page.mouse.wheel(0, -100)
     page.keyboard.up("Control")
-    tab.wait_until("document.querySelector('#frame').classList.contains('is-zoomed')")
+    studio.wait_until(
+        "document.querySelector('#frame').classList.contains('is-zoomed')"
+    )
     page.get_by_role("button", name="Zoom out").click()
     page.keyboard.press("0")
     assert canvas() == whole
