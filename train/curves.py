@@ -12,7 +12,6 @@ from train.run import LOG, TrainingError
 
 # The width of the running mean over logged intervals.
 SMOOTHED = 9
-TERMS = ("content", "relu1_2", "relu2_2", "relu3_3", "relu4_3")
 
 
 def curves(runs: list[Path], scores: Path | None = None) -> bytes:
@@ -33,16 +32,18 @@ def _draw_losses(axes, runs: list[Path]) -> dict[Path, int]:
     """Draws; the step at which each run begins, counted from the first run's."""
     starts, step = {}, 0
     steps: list[int] = []
-    values: dict[str, list[float]] = {term: [] for term in TERMS}
+    values: dict[str, list[float]] = {}
     for run in runs:
         rows = _rows(run / LOG)
+        # The style terms are called by their layers.
+        terms = [name for name in rows[0] if name.startswith(("content", "relu"))]
         starts[run] = step
         steps += [step + int(row["step"]) for row in rows]
-        for term in TERMS:
-            values[term] += [float(row[term]) for row in rows]
+        for term in terms:
+            values.setdefault(term, []).extend(float(row[term]) for row in rows)
         step = steps[-1]
-    for term in TERMS:
-        axes.plot(steps, _smooth(values[term]), label=term)
+    for term, numbers in values.items():
+        axes.plot(steps, _smooth(numbers), label=term)
     axes.set(xlabel="step", ylabel="distance on training crops", yscale="log")
     axes.set_title("Loss terms, running mean")
     axes.legend()

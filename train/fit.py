@@ -8,6 +8,7 @@ import os
 import platform
 import shutil
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,23 @@ def fit(
     earlier = None if start is None or resume else _started_from(start, recipe)
     run = _open_run(out, recipe, resume)
     keras.utils.set_random_seed(recipe.seed)
-    keras.config.set_dtype_policy(POLICIES[run["precision"]])
+    with _dtype_policy(POLICIES[run["precision"]]):
+        return _train(
+            recipe, content, style, out, run, resume, earlier, log_every, save_every
+        )
+
+
+def _train(
+    recipe: Recipe,
+    content: ImageFolder,
+    style: ImageFolder,
+    out: Path,
+    run: dict[str, Any],
+    resume: bool,
+    earlier: StyleModel | None,
+    log_every: int,
+    save_every: int,
+) -> bool:
     for folder in (content, style):
         for path, reason in folder.skipped.items():
             print(f"Skipping {path}: {reason}")
@@ -256,21 +273,30 @@ def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:
     return run
 
 
+@contextlib.contextmanager
+def _dtype_policy(policy: str) -> Iterator[None]:
+    """Layers made within the block compute by this policy."""
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(policy)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
 @functools.cache
 def faster_precision() -> str:
     """ "float32" or "bfloat16", whichever this machine runs VGG-16 faster in."""
     images = np.zeros((4, 128, 128, 3), np.float32)
     times = {}
-    before = keras.config.dtype_policy()
     for precision, policy in POLICIES.items():
-        keras.config.set_dtype_policy(policy)
-        vgg = build_vgg16(["relu3_3"])
+        with _dtype_policy(policy):
+            vgg = build_vgg16(["relu3_3"])
         vgg.predict_on_batch(images)
         start = time.perf_counter()
         for _ in range(3):
             vgg.predict_on_batch(images)
         times[precision] = time.perf_counter() - start
-    keras.config.set_dtype_policy(before)
     return min(times, key=lambda precision: times[precision])
 
 
