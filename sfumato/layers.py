@@ -10,11 +10,19 @@ class ReflectConv2D(keras.layers.Layer):
 
     Input [B, H, W, C]; output [B, ceil(H / strides), ceil(W / strides), filters].
     H and W must exceed `kernel_size // 2`. With `separable`, a depthwise
-    convolution followed by a 1 x 1 one (Howard et al. 2017, arXiv 1704.04861).
+    convolution followed by a 1 x 1 one (Howard et al. 2017, arXiv 1704.04861), which
+    is the one that `kernel_initializer` fills.
     """
 
     def __init__(
-        self, filters, kernel_size, strides=1, separable=False, use_bias=True, **kwargs
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        separable=False,
+        use_bias=True,
+        kernel_initializer="glorot_uniform",
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.filters = filters
@@ -22,6 +30,8 @@ class ReflectConv2D(keras.layers.Layer):
         self.strides = strides
         self.separable = separable
         self.use_bias = use_bias
+        self.kernel_initializer = kernel_initializer
+        mixing = {"use_bias": use_bias, "kernel_initializer": kernel_initializer}
         if separable:
             self.spatial = keras.layers.DepthwiseConv2D(
                 kernel_size,
@@ -30,12 +40,10 @@ class ReflectConv2D(keras.layers.Layer):
                 depthwise_initializer="he_uniform",
                 name="depthwise",
             )
-            self.pointwise = keras.layers.Conv2D(
-                filters, 1, use_bias=use_bias, name="pointwise"
-            )
+            self.pointwise = keras.layers.Conv2D(filters, 1, name="pointwise", **mixing)
         else:
             self.spatial = keras.layers.Conv2D(
-                filters, kernel_size, strides, use_bias=use_bias, name="conv"
+                filters, kernel_size, strides, name="conv", **mixing
             )
             self.pointwise = None
 
@@ -67,6 +75,7 @@ class ReflectConv2D(keras.layers.Layer):
             "strides": self.strides,
             "separable": self.separable,
             "use_bias": self.use_bias,
+            "kernel_initializer": self.kernel_initializer,
         }
 
 

@@ -82,7 +82,8 @@ class StyleModel:
             if manifest["format"] != FORMAT:
                 raise BundleError(
                     f"{folder} has the bundle format {manifest['format']}; this "
-                    f"version reads format {FORMAT}. Convert the model again."
+                    f"version reads format {FORMAT}. Use the version that wrote it, "
+                    "or convert the model again with this one."
                 )
             model = cls(
                 PredictorConfig(**tuples(manifest["predictor"])),

@@ -100,6 +100,6 @@ def test_softening_blurs_few_photos_and_keeps_the_others():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     results = [soften(image, np.random.default_rng(seed)) for seed in range(400)]
     blurred = [result for result in results if not np.array_equal(image, result)]
-    assert 8 < len(blurred) < 36
+    assert 18 < len(blurred) < 52
     assert all(result.shape == image.shape for result in blurred)
     assert all(result.std() < 0.8 * image.std() for result in blurred)

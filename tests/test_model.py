@@ -11,8 +11,9 @@ from conftest import ROOT, picture
 from PIL import Image
 
 from sfumato.__main__ import MODELS, main
-from sfumato.images import ImageError, decode, encode, resize
+from sfumato.images import ImageError, decode, encode, resize, to_float
 from sfumato.model import BundleError, StyleModel, mix
+from sfumato.predictor import PredictorConfig, build_predictor
 from sfumato.transformer import MIN_SIZE
 
 PHOTO = picture(48, 61, seed=1)
@@ -61,6 +62,21 @@ def test_folders_that_are_no_model(model, tmp_path):
     (tmp_path / "transformer.weights.h5").unlink()
     with pytest.raises(BundleError, match=r"transformer\.weights\.h5 is missing"):
         StyleModel.load(tmp_path)
+
+
+def test_a_deeper_predictor_starts_as_the_one_it_grew_from():
+    """Residual blocks and the hidden layer come without effect or with their own
+    columns: what a trained predictor knows is kept when it grows."""
+    shallow = build_predictor(PredictorConfig(widths=(8, 12)))
+    deep = build_predictor(PredictorConfig((8, 12), residual_blocks=2, hidden=16))
+    for layer in (layer for layer in shallow.layers if layer.weights):
+        weights = layer.get_weights()
+        if layer.name == "embedding":
+            weights[0] = np.vstack([weights[0], np.zeros((16, weights[0].shape[1]))])
+        deep.get_layer(layer.name).set_weights(weights)
+    style = to_float(picture(40, 56, seed=2))[None]
+    np.testing.assert_allclose(deep(style), shallow(style), atol=1e-6)
+    assert deep.count_params() > shallow.count_params()
 
 
 def test_every_kind_of_image_gives_the_same(model, tmp_path):

@@ -3,13 +3,14 @@
 import functools
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-from sfumato.images import ImageError, decode, to_float
+from sfumato.images import ImageError, decode, resize, to_float
 
 # Smaller images hold too little of a style or a scene to learn from.
 SMALLEST = 64
@@ -17,10 +18,15 @@ SMALLEST = 64
 
 class ImageFolder:
     """The images below a folder, in a fixed order; what cannot be used is named
-    once in `skipped` and never drawn again."""
+    once in `skipped` and never drawn again.
 
-    def __init__(self, folder: str | os.PathLike[str]):
+    size: pixels that the shorter side is scaled down to where it is larger; such
+    images are kept in memory, for small folders of large pictures.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], size: int | None = None):
         folder = Path(folder)
+        self.read = decode if size is None else functools.cache(_reader(size))
         if not folder.is_dir():
             raise ImageError(f"{folder} is not a folder.")
         self.skipped: dict[Path, str] = {}
@@ -37,11 +43,15 @@ class ImageFolder:
                 f"({len(self.skipped)} other files)."
             )
 
+    def report_skipped(self) -> None:
+        for path, reason in self.skipped.items():
+            print(f"Skipping {path}: {reason}")
+
     def hold_out(self, count: int, random: np.random.Generator) -> list[np.ndarray]:
         """`count` random images, which `draw` does not return from now on (unless
         the folder has too few to spare)."""
         indices = random.permutation(len(self.paths))[:count].tolist()
-        images = [decode(self.paths[index]) for index in indices]
+        images = [self.read(self.paths[index]) for index in indices]
         if len(self.paths) > 10 * count:
             held_out = set(indices)
             self.paths = [p for i, p in enumerate(self.paths) if i not in held_out]
@@ -58,7 +68,7 @@ class ImageFolder:
             if path in self.skipped:
                 continue
             try:
-                return decode(path)
+                return self.read(path)
             except (ImageError, OSError) as error:
                 self.skipped[path] = str(error)
                 print(f"Skipping {path}: {error}", flush=True)
@@ -98,7 +108,12 @@ class StyleTransferDataset(keras.utils.PyDataset):
         return self.steps
 
     def __getitem__(self, index: int) -> tuple[dict[str, np.ndarray]]:
-        step = self.first_step + index
+        batch = self.images(self.first_step + index)
+        self.ready_at[index] = time.perf_counter()
+        return (batch,)
+
+    def images(self, step: int) -> dict[str, np.ndarray]:
+        """The batch of a training step."""
         random = np.random.default_rng([self.seed, step])
         numbers = range(step * self.batch, (step + 1) * self.batch)
         content = [
@@ -113,12 +128,18 @@ class StyleTransferDataset(keras.utils.PyDataset):
             )
             for number in numbers
         ]
-        batch = {
+        return {
             "content": to_float(np.stack(content)),
             "style": to_float(np.stack(style)),
         }
-        self.ready_at[index] = time.perf_counter()
-        return (batch,)
+
+
+def _reader(size: int) -> Callable[[Path], np.ndarray]:
+    def read(path: Path) -> np.ndarray:
+        image = decode(path)
+        return image if min(image.shape[:2]) <= size else resize(image, size)
+
+    return read
 
 
 def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
@@ -141,11 +162,12 @@ def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarra
 
 
 def soften(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One time in twenty, the photo blurred: skies, mist and blurred backgrounds are
-    where a network that lacks texture to work with leaves a pattern of its own."""
-    if random.random() < 0.95:
+    """One time in twelve, the photo blurred, from slightly to hardly more than a
+    gradient: skies, mist and blurred backgrounds are where a network that lacks
+    texture to work with leaves a pattern of its own."""
+    if random.random() < 11 / 12:
         return image
-    blur = ImageFilter.GaussianBlur(random.uniform(1.0, 6.0))
+    blur = ImageFilter.GaussianBlur(40.0 ** random.random())
     return np.asarray(Image.fromarray(image).filter(blur))
 
 
@@ -156,9 +178,9 @@ def recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
         return image
     picture = Image.fromarray(image)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
-        picture = enhance(picture).enhance(random.uniform(0.6, 1.4))
+        picture = enhance(picture).enhance(random.uniform(0.5, 1.6))
     hue, saturation, value = picture.convert("HSV").split()
-    shift = int(random.integers(-26, 26, endpoint=True))
+    shift = int(random.integers(-40, 40, endpoint=True))
     hue = Image.fromarray(((np.asarray(hue, np.int16) + shift) % 256).astype(np.uint8))
     return np.asarray(Image.merge("HSV", (hue, saturation, value)).convert("RGB"))
 
