@@ -57,6 +57,8 @@ MANIFEST_SUMMARY = (
     "name",
     "version",
     "created",
+    "title",
+    "description",
     "precision",
     "download_bytes",
     "embedding_size",
@@ -101,13 +103,21 @@ class Models:
         self._lock = threading.Lock()
 
     def index(self) -> dict[str, Any]:
+        """{"default": name, "models": {name: card}}."""
         try:
             return json.loads((self.folder / "index.json").read_text())
         except FileNotFoundError:
-            return {"default": None, "models": []}
+            return {"default": None, "models": {}}
 
     def manifest(self, name: str) -> dict[str, Any]:
         return json.loads((self.folder / name / "manifest.json").read_text())
+
+    def version(self, name: str) -> str | None:
+        """The version now published under this name, if it is a model's."""
+        try:
+            return self.manifest(name)["version"]
+        except OSError:
+            return None
 
     def get(self, name: str | None) -> "StyleModel":
         """A published model by its name, or the default one."""
@@ -177,7 +187,16 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @app.get("/models/<path:path>")
     def model_file(path: str) -> Response:
-        return public_file(app.config["MODELS"], path)
+        response = public_file(app.config["MODELS"], path)
+        if version := request.args.get("v"):
+            # Looked at once the file is open: nobody knows a version before its files
+            # are there, so these are its own or those of a later one. Those would be
+            # kept for ever under this one's address.
+            if version != models.version(path.partition("/")[0]):
+                response.close()
+                abort(404, "This version of the model was replaced. Reload the page.")
+            response.headers["Cache-Control"] = IMMUTABLE
+        return response
 
     @app.get("/gallery/<path:path>")
     def gallery_file(path: str) -> Response:

@@ -3,26 +3,63 @@
 //   node parity.mjs JOB
 //
 // JOB is a folder with job.json and one raw float32 file per input tensor:
-// { graphs: {name: folder}, tensors: {name: shape},
+// { graphs: {name: folder}, tensors: {name: shape}, converter: file,
 //   runs: [{graph, inputs: {input: tensor}, outputs: {node: tensor}}] }
+// converter is where the page's reader of graphs is built, unless it is there already.
 // Runs go in order and may take the tensors of earlier ones. Every output is
 // written as a raw float32 file. result.json gets their shapes, and the kernels each
 // graph ran that WebGL lacks; or the graph that failed and why.
 
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import process from "node:process";
+import { fileURLToPath, pathToFileURL } from "node:url";
 
 // The packages are the page's own, so that what is checked is what is shipped.
 const require = createRequire(new URL("../web/package.json", import.meta.url));
 const tf = require("@tensorflow/tfjs-core");
-const { loadGraphModel } = require("@tensorflow/tfjs-converter");
 require("@tensorflow/tfjs-backend-wasm");
 require("@tensorflow/tfjs-backend-webgl");
 
 const folder = process.argv[2];
 const job = JSON.parse(readFileSync(join(folder, "job.json"), "utf8"));
+
+if (!existsSync(job.converter)) await buildConverter(job.converter);
+const { loadGraphModel } = require(job.converter);
+
+/**
+ * TF.js's reader of graphs with the operations that the page has, by the page's own
+ * build settings: an operation that it leaves out is missing here too.
+ */
+async function buildConverter(file) {
+  const { build, loadConfigFromFile } = await import(pathToFileURL(require.resolve("vite")));
+  const web = fileURLToPath(new URL("../web/", import.meta.url));
+  const mode = { command: "build", mode: "production" };
+  const { config } = await loadConfigFromFile(mode, undefined, web);
+  const core = require.resolve("@tensorflow/tfjs-core");
+  await build({
+    configFile: false,
+    root: web,
+    logLevel: "warn",
+    // The kernels register with this very module.
+    resolve: {
+      alias: [...config.resolve.alias, { find: /^@tensorflow\/tfjs-core$/, replacement: core }],
+    },
+    build: {
+      outDir: dirname(file),
+      emptyOutDir: false,
+      copyPublicDir: false,
+      minify: false,
+      lib: {
+        entry: "node_modules/@tensorflow/tfjs-converter/dist/index.js",
+        formats: ["cjs"],
+        fileName: () => "converter.cjs",
+      },
+      rolldownOptions: { external: [core] },
+    },
+  });
+}
 
 function arrayBuffer(bytes) {
   return bytes.buffer.slice(bytes.byteOffset, bytes.byteOffset + bytes.byteLength);

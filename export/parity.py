@@ -1,14 +1,18 @@
 """Converted graphs against TensorFlow, on real pictures.
 
-TF.js runs the graphs in Node on its WASM backend, with the page's own packages.
+TF.js runs the graphs in Node on its WASM backend, with the page's own packages and
+those of its operations that the page has (web/src/engine/ops.ts).
 Errors are absolute, on embeddings and on pixels in [0, 1].
 """
 
+import atexit
 import json
+import re
 import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +41,8 @@ DIVERGENCE = {"float32": 1e-3, "float16": 2e-2, "uint8": 2e-1}
 
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 NODE_SECONDS = 600
+# What Node says of an operation that web/src/engine/ops.ts does not export.
+LACKING = re.compile(r"ops\.([\w.]+) is not a function")
 
 
 @dataclass(frozen=True)
@@ -109,7 +115,7 @@ def run_converted(graphs: dict[str, Path], expected: Reference) -> Outcome:
     """Runs the graphs on the reference's pictures as the page does: embeddings
     from styles, features from photos, pictures from both.
 
-    ExportError names the graph and the op where a backend lacks one.
+    ExportError names the graph and the op where the page or a backend lacks one.
     """
     sources = {
         name: tensor
@@ -225,6 +231,7 @@ def _run_in_node(
                 {
                     "graphs": {name: str(path) for name, path in graphs.items()},
                     "tensors": {name: t.shape for name, t in tensors.items()},
+                    "converter": str(_scratch() / "converter.cjs"),
                     "runs": runs,
                 }
             )
@@ -241,6 +248,12 @@ def _run_in_node(
             raise ExportError(f"TF.js did not run in Node:\n{process.stderr}")
         result = json.loads((job / "result.json").read_text())
         if "error" in result:
+            if lacking := LACKING.search(result["error"]):
+                raise ExportError(
+                    f"The {result['graph']} uses {lacking[1]}, an operation that the "
+                    "page leaves out: add it to web/src/engine/ops.ts and build the "
+                    "page again."
+                )
             raise ExportError(
                 f"The {result['graph']} does not run on TF.js's wasm backend: "
                 f"{result['error'].splitlines()[0]}"
@@ -256,6 +269,14 @@ def _run_in_node(
             for name, shape in result["shapes"].items()
         }
     return Outcome(outputs, result["tfjs"])
+
+
+@cache
+def _scratch() -> Path:
+    """A folder for what all runs of this process share."""
+    folder = tempfile.mkdtemp(prefix="sfumato-parity-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 def node_program() -> str:

@@ -31,7 +31,7 @@ from export.convert import MODELS
 from export.parity import node_program
 from server import create_app, create_server
 from sfumato.model import StyleModel
-from train.evaluate import tflite_interpreter
+from train.methods import tflite_interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SFUMATO_SHARED", ROOT.parent / "shared"))

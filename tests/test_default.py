@@ -8,6 +8,7 @@ from browser import GALLERY, MODELS
 
 from sfumato.model import StyleModel
 from train import evaluate
+from train.methods import by_model
 
 MAX_DOWNLOAD = 3e6
 PHOTOS = ("chelsea.jpg", "nagasaki-boats.jpg", "alpine-landscape.jpg")
@@ -27,7 +28,7 @@ def score(tmp_path_factory) -> Callable[[StyleModel], dict[str, float]]:
     (root / "style").symlink_to(GALLERY)
     pairs = [(photo, style) for photo in PHOTOS for style in STYLES]
     return lambda model: evaluate.summarise(
-        list(evaluate.evaluate(pairs, root, evaluate.by_model(model)))
+        list(evaluate.evaluate(pairs, root, by_model(model)))
     )
 
 
@@ -48,7 +49,7 @@ def test_the_scores_on_its_card_are_its_own(shared, card, default_model):
     """Every tenth pair again; the mean of a tenth strays from that of all."""
     validation = shared / "data" / "validation"
     pairs = evaluate.read_pairs(validation / "pairs.csv")[::10]
-    stylize = evaluate.by_model(default_model)
+    stylize = by_model(default_model)
     summary = evaluate.summarise(list(evaluate.evaluate(pairs, validation, stylize)))
     for name in ("content", "style", "alexnet_content", "alexnet_style"):
         assert summary[name] == pytest.approx(card["scores"]["256"][name], rel=0.15)

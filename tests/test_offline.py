@@ -1,5 +1,7 @@
-"""Work without the network, on this project's server and on static hosting."""
+"""Work without the network, on this project's server and on static hosting (see
+test_site.py too)."""
 
+import json
 import re
 import shutil
 import threading
@@ -15,6 +17,8 @@ from conftest import running
 from flask import request
 from playwright.sync_api import Browser, expect
 
+from export import published
+from export.site import write_site
 from server import create_app
 
 READY = "Ready to work offline."
@@ -62,13 +66,11 @@ def test_after_the_first_visit_no_server_is_needed(visitor: Tab) -> None:
         expect(page.get_by_text(READY)).to_have_count(0)
 
 
-def test_static_hosting_under_a_path(visitor: Tab, tmp_path: Path) -> None:
-    """The built page, the models and the gallery in one folder are enough. A new
-    version of the page waits until the visitor takes it."""
+def test_a_new_version_of_the_page_waits_until_the_visitor_takes_it(
+    visitor: Tab, tmp_path: Path
+) -> None:
     folder = tmp_path / "some" / "path"
-    shutil.copytree(DIST, folder)
-    shutil.copytree(MODELS, folder / "models")
-    shutil.copytree(GALLERY, folder / "gallery")
+    write_site(folder, MODELS, GALLERY, dist=DIST)
     page = visitor.page
     with static(tmp_path) as address:
         visitor.open(f"{address}/some/path/{SETTINGS}")
@@ -92,7 +94,8 @@ def test_static_hosting_under_a_path(visitor: Tab, tmp_path: Path) -> None:
 def test_another_version_of_the_model_is_taken(visitor: Tab, tmp_path: Path) -> None:
     """A model that is published again under its name is never mixed with the old."""
     models = tmp_path / "models"
-    shutil.copytree(MODELS, models)
+    name = json.loads((MODELS / "index.json").read_text())["default"]
+    published.install(MODELS / name, models, name)
     app = create_app({"DIST": DIST, "MODELS": models})
     asked: list[str] = []
     app.before_request(lambda: asked.append(request.full_path))
@@ -103,18 +106,35 @@ def test_another_version_of_the_model_is_taken(visitor: Tab, tmp_path: Path) -> 
         asked.clear()
         return seen
 
+    def kept() -> set[str]:
+        """Of the files of models that the browser keeps."""
+        addresses = visitor.page.evaluate(
+            """async () => (await (await caches.open("sfumato-models")).keys())
+              .map(({ url }) => url)"""
+        )
+        assert len(addresses) >= 7
+        return {address.partition("?v=")[2] for address in addresses}
+
     with running(app) as address:
         visitor.open(f"{address}/{SETTINGS}")
         expect(visitor.page.get_by_text(READY)).to_be_visible(timeout=60_000)
-        assert len(versions()) == 1
+        first = versions()
+        assert len(first) == 1
         visitor.open(f"{address}/{SETTINGS}")
         assert versions() == set()
-        for manifest in models.glob("*/manifest.json"):
-            manifest.write_text(
-                re.sub(r'"version": "\w+"', '"version": "other"', manifest.read_text())
-            )
+        assert kept() == first
+
+        bundle = tmp_path / "bundle"
+        shutil.copytree(models / name, bundle)
+        manifest = bundle / "manifest.json"
+        manifest.write_text(
+            re.sub(r'"version": "\w+"', '"version": "other"', manifest.read_text())
+        )
+        published.install(bundle, models, name)
         visitor.open(f"{address}/{SETTINGS}")
         assert versions() == {"other"}
+        # The old ones are not kept for ever.
+        assert kept() == {"other"}
 
 
 def publish_another_version(folder: Path, title: str) -> None:

@@ -157,7 +157,7 @@ def test_pad_works_by_keyboard_and_says_the_mix(
     across = page.get_by_role("slider", name="Mix, from left to right")
     before = studio.place("#pad .puck")
     said = across.get_attribute("aria-valuetext")
-    assert said == "Night wind 71 %, Stained glass 13 %, Ink hills 15 %"
+    assert said == "Night wind 71 %, Stained glass 14 %, Ink hills 15 %"
     across.focus()
     for key in ("ArrowRight", "ArrowRight", "ArrowDown"):
         page.keyboard.press(key)

@@ -298,7 +298,7 @@ def test_own_files(tab: Tab, site: str) -> None:
         base64.b64encode(png(sample("crayon.jpg", 90, 90))).decode(),
     )
     expect(page.locator("#caption strong")).to_have_text(
-        "Night wind 33 %, First 33 %, Second 33 %", timeout=60_000
+        "Night wind 34 %, First 33 %, Second 33 %", timeout=60_000
     )
     page.get_by_role("button", name="Remove Night wind").click()
     expect(page.locator("#caption strong")).to_have_text(

@@ -229,12 +229,13 @@ def test_link_written_by_hand_paints_its_style(
     expect(tab.page.locator("#caption strong")).to_have_text("By hand 100 %")
 
 
-def test_link_of_another_model_says_so(
+def test_link_of_another_version_says_so(
     tab: Tab, site: str, default_model: StyleModel
 ) -> None:
-    text = mix_text(default_model, m=["older", "abc"])
+    name = default_model.manifest["name"]
+    text = mix_text(default_model, m=[name, "abc"])
     tab.open(f"{site}?backend=wasm&size=32#mix={text}")
-    expect(tab.page.get_by_text("another model (“older”, abc)")).to_be_visible()
+    expect(tab.page.get_by_text(f"another model (“{name}”, abc)")).to_be_visible()
 
 
 def test_presets_survive_a_reload_and_can_be_removed(tab: Tab, site: str) -> None:

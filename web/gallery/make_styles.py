@@ -1,8 +1,10 @@
 """Makes the gallery's style images: original, procedural, the same on every run.
 
 python web/gallery/make_styles.py
+python web/gallery/make_styles.py night-wind 20 FOLDER   (others of one style)
 """
 
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -339,12 +341,23 @@ STYLES = (
 )
 
 
+def save(make: Callable[[Random], Image.Image], seed: int, path: Path) -> None:
+    image = make(np.random.default_rng(seed))
+    image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
+    image.save(path, quality=82, optimize=True)
+
+
 def main() -> None:
-    for seed, make in enumerate(STYLES, start=1):
-        image = make(np.random.default_rng(seed))
-        image = image.resize((SIZE, SIZE), Image.Resampling.LANCZOS)
-        name = make.__name__.replace("_", "-")
-        image.save(FOLDER / f"{name}.jpg", quality=82, optimize=True)
+    styles = {make.__name__.replace("_", "-"): make for make in STYLES}
+    if len(sys.argv) == 1:
+        for seed, (name, make) in enumerate(styles.items(), start=1):
+            save(make, seed, FOLDER / f"{name}.jpg")
+        return
+    name, count, folder = sys.argv[1:]
+    Path(folder).mkdir(parents=True, exist_ok=True)
+    for index in range(int(count)):
+        # Seeds that none of the gallery's has.
+        save(styles[name], 1000 + index, Path(folder) / f"{name}-{index:02}.jpg")
 
 
 if __name__ == "__main__":

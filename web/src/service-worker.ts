@@ -1,7 +1,6 @@
 /** Keeps the page on this device: after the first visit it works without the network. */
 
-import { clientsClaim } from "workbox-core";
-import { ExpirationPlugin } from "workbox-expiration";
+import { clientsClaim, type WorkboxPlugin } from "workbox-core";
 import { precacheAndRoute, type PrecacheEntry } from "workbox-precaching";
 import { registerRoute } from "workbox-routing";
 import { CacheFirst, NetworkFirst, StaleWhileRevalidate } from "workbox-strategies";
@@ -13,8 +12,7 @@ declare const self: {
   skipWaiting(): Promise<void>;
 };
 
-/** Some models, of about seven files each; the oldest go when there are more. */
-const MODEL_FILES = 40;
+const MODEL_CACHE = "sfumato-models";
 /** How long a network that hardly answers is waited for. */
 const PATIENCE_SECONDS = 4;
 
@@ -23,23 +21,39 @@ precacheAndRoute(self.__WB_MANIFEST, { ignoreURLParametersMatching: [/./] });
 
 const folder = (name: string) => new URL(name, self.registration.scope).href;
 
+/** Versions of models that are published no more need not be kept. */
+const forget: WorkboxPlugin = {
+  async cacheDidUpdate({ newResponse }) {
+    const { models } = (await newResponse.json()) as {
+      models: Record<string, { version: string }>;
+    };
+    const versions = new Set(Object.values(models).map(({ version }) => version));
+    const cache = await caches.open(MODEL_CACHE);
+    for (const file of await cache.keys()) {
+      const version = new URL(file.url).searchParams.get("v");
+      if (!versions.has(version ?? "")) await cache.delete(file);
+    }
+  },
+};
+
 // What is published may change at any time, and the lists say what is.
-registerRoute(
-  ({ url: { href } }) =>
-    (href.startsWith(folder("models/")) && /\/(index|manifest)\.json$/.test(href)) ||
-    href === folder("gallery/gallery.json"),
-  new NetworkFirst({
-    cacheName: "sfumato-lists",
-    networkTimeoutSeconds: PATIENCE_SECONDS,
-  }),
-);
-// A model's other files have its version in their address.
+for (const [name, plugins] of [
+  ["models/index.json", [forget]],
+  ["gallery/gallery.json", []],
+] as const) {
+  registerRoute(
+    ({ url }) => url.href === folder(name),
+    new NetworkFirst({
+      cacheName: "sfumato-lists",
+      networkTimeoutSeconds: PATIENCE_SECONDS,
+      plugins: [...plugins],
+    }),
+  );
+}
+// The files of a model have its version in their address.
 registerRoute(
   ({ url }) => url.href.startsWith(folder("models/")) && url.searchParams.has("v"),
-  new CacheFirst({
-    cacheName: "sfumato-models",
-    plugins: [new ExpirationPlugin({ maxEntries: MODEL_FILES, purgeOnQuotaError: true })],
-  }),
+  new CacheFirst({ cacheName: MODEL_CACHE }),
 );
 registerRoute(
   ({ url }) => url.href.startsWith(folder("gallery/")),

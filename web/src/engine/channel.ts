@@ -33,7 +33,7 @@ export class Channel {
   photo: Pixels | undefined;
   readonly #worker: Worker;
   /** Why the worker went. */
-  #end: EngineError | undefined;
+  #end: Error | undefined;
   readonly #open = new Map<number, OpenCall>();
   #lastId = 0;
 
@@ -88,7 +88,7 @@ export class Channel {
   }
 
   /** Ends the worker: its calls fail with `error`, and so do later ones. */
-  end(error: EngineError): void {
+  end(error: Error): void {
     this.#worker.terminate();
     this.#end ??= error;
     for (const call of [...this.#open.values()]) call.fail(error);

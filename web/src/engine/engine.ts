@@ -10,9 +10,13 @@ import {
   type Calls,
   type Loaded,
   type Memory,
+  type Source,
 } from "./protocol";
 
 export type { CallOptions } from "./channel";
+
+/** `version`: the only one that will do; `light`: take the smallest download. */
+export type LoadOptions = CallOptions & Omit<Source, "url">;
 
 export interface EmbedOptions extends CallOptions {
   /** How large the style is seen, 0.5 to 2: beyond 1 its details weigh more. Default 1. */
@@ -42,8 +46,7 @@ const LARGEST_SCALE = 2;
  */
 export class Engine {
   #backend: BackendName | undefined;
-  /** The address of the bundle's folder. */
-  #folder: string | undefined;
+  #source: Source | undefined;
   #channel: Channel | undefined;
   #reloading: Promise<Channel> | undefined;
   #switching = new AbortController();
@@ -55,34 +58,51 @@ export class Engine {
     this.#backend = options.backend;
   }
 
-  /** Loads the bundle in the folder `url`, in place of the one loaded before. */
-  async load(url: string | URL, options: CallOptions = {}): Promise<Loaded> {
+  /**
+   * Loads the bundle in the folder `url`, in place of the one loaded before: that stays
+   * until then, and if this fails. Calls at work meanwhile fail with an AbortError, for
+   * an embedding is of one model. A later call of this or of `use` cancels an earlier.
+   */
+  load(url: string | URL, options: LoadOptions = {}): Promise<Loaded> {
+    const { version, light } = options;
     const folder = new URL(url, document.baseURI).href.replace(/\/?$/, "/");
-    const channel = this.#alive ?? new Channel();
-    this.#channel = channel;
-    const loaded = await open(channel, folder, this.#backend, options);
-    this.#folder = folder;
-    return loaded;
+    return this.#replace(
+      { url: folder, version, light },
+      this.#backend,
+      aborted("Another model took over."),
+      options,
+    );
   }
 
   /**
    * Has another backend paint from now on, with the same model; without `backend`, the
    * best one here. If it cannot, the one before stays. "server" sends every picture to
-   * the page's server. A later call cancels an earlier one.
+   * the page's server. A later call of this or of `load` cancels an earlier one.
    */
   async use(backend: BackendName | undefined, options: CallOptions = {}): Promise<Loaded> {
-    if (this.#folder === undefined) throw new EngineError("input", "Load a model first.");
+    if (!this.#source) throw new EngineError("input", "Load a model first.");
+    return this.#replace(this.#source, backend, new Lost("Another engine took over."), options);
+  }
+
+  /** Puts another worker in the place of the one before, whose calls fail with `end`. */
+  async #replace(
+    source: Source,
+    backend: BackendName | undefined,
+    end: Error,
+    options: CallOptions,
+  ): Promise<Loaded> {
     this.#switching.abort();
     this.#switching = new AbortController();
     const { signal } = this.#switching;
     const channel = new Channel();
     try {
-      const loaded = await open(channel, this.#folder, backend, {
+      const loaded = await open(channel, source, backend, {
         ...options,
         signal: options.signal ? AbortSignal.any([signal, options.signal]) : signal,
       });
-      this.#channel?.end(new Lost("Another engine took over."));
+      this.#channel?.end(end);
       this.#channel = channel;
+      this.#source = source;
       this.#backend = backend;
       return loaded;
     } catch (error) {
@@ -216,10 +236,10 @@ export class Engine {
 
   #reload({ onProgress }: CallOptions): Promise<Channel> {
     const reload = async () => {
-      if (this.#folder === undefined) throw new EngineError("input", "Load a model first.");
+      if (!this.#source) throw new EngineError("input", "Load a model first.");
       const channel = new Channel();
       try {
-        await open(channel, this.#folder, this.#backend, { onProgress });
+        await open(channel, this.#source, this.#backend, { onProgress });
       } catch (error) {
         channel.end(new EngineError("crash", "The engine did not start."));
         throw error;
@@ -236,13 +256,13 @@ export class Engine {
 /** Has the worker load a model. */
 function open(
   channel: Channel,
-  url: string,
+  source: Source,
   backend: BackendName | undefined,
   options: CallOptions,
 ): Promise<Loaded> {
   channel.photo = undefined;
   const api = new URL("./api/", document.baseURI).href;
-  return channel.call("load", { url, api, backend }, options);
+  return channel.call("load", { source, api, backend }, options);
 }
 
 /** What a message can carry: an ImageData would, its subclasses and likes need not. */

@@ -21,6 +21,8 @@ import {
   type GraphName,
   type Manifest,
   type Memory,
+  type Source,
+  type Variant,
 } from "./protocol";
 
 /** The photo being painted, with what does not depend on the style. */
@@ -33,23 +35,55 @@ interface Photo {
 
 export class GraphPainter implements Painter {
   readonly manifest: Manifest;
+  readonly variant: Variant;
   readonly #graphs: Readonly<Record<GraphName, GraphModel>>;
   readonly #taps: number;
   #photo: Photo | undefined;
 
-  private constructor(manifest: Manifest, graphs: Record<GraphName, GraphModel>) {
+  private constructor(
+    manifest: Manifest,
+    variant: Variant,
+    graphs: Record<GraphName, GraphModel>,
+  ) {
     this.manifest = manifest;
+    this.variant = variant;
     this.#graphs = graphs;
     this.#taps = mostTaps(Object.values(graphs));
   }
 
   /**
-   * Downloads the bundle in the folder `url`, which ends in "/". EngineError
-   * "network" or "model"; an AbortError when cancelled.
+   * Downloads a bundle. Where its files do not come, another variant may: without a
+   * network those that were kept. EngineError "network" or "model"; an AbortError when
+   * cancelled.
    */
-  static async load(url: string, report: Report, signal: AbortSignal): Promise<GraphPainter> {
+  static async load(
+    source: Source,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<GraphPainter> {
+    const manifest = await readManifest(source, signal);
+    const variants = [manifest, ...(manifest.variants ?? [])];
+    if (source.light) variants.sort((one, other) => one.download_bytes - other.download_bytes);
+    for (;;) {
+      const variant = variants.shift() ?? manifest;
+      try {
+        return await GraphPainter.#download(source.url, manifest, variant, report, signal);
+      } catch (error) {
+        const unreached = error instanceof EngineError && error.code === "network";
+        if (!unreached || variants.length === 0) throw error;
+      }
+    }
+  }
+
+  static async #download(
+    url: string,
+    manifest: Manifest,
+    variant: Variant,
+    report: Report,
+    signal: AbortSignal,
+  ): Promise<GraphPainter> {
     let loaded = 0;
-    let total = 0;
+    const total = variant.download_bytes;
     const countedFetch: typeof fetch = async (input, init) => {
       const response = await fetchFile(input, { ...init, signal });
       const count = new TransformStream<Uint8Array, Uint8Array>({
@@ -62,16 +96,14 @@ export class GraphPainter implements Painter {
       return new Response(response.body?.pipeThrough(count), response);
     };
 
-    const manifest = await readManifest(url, signal);
-    total = manifest.download_bytes;
     const load = (name: GraphName) =>
-      loadGraphModel(fileAddress(url, manifest, manifest.graphs[name].model), {
+      loadGraphModel(fileAddress(url, manifest, variant.graphs[name].model), {
         fetchFunc: countedFetch,
       });
     const loading = [load("predictor"), load("encoder"), load("decoder")] as const;
     try {
       const [predictor, encoder, decoder] = await Promise.all(loading);
-      return new GraphPainter(manifest, { predictor, encoder, decoder });
+      return new GraphPainter(manifest, variant, { predictor, encoder, decoder });
     } catch (error) {
       for (const outcome of await Promise.allSettled(loading)) {
         if (outcome.status === "fulfilled") outcome.value.dispose();

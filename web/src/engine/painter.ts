@@ -2,7 +2,14 @@
 
 import type { Embedding } from "./embedding";
 import type { Pixels } from "./pixels";
-import { EngineError, type Manifest, type Memory, type Progress } from "./protocol";
+import {
+  EngineError,
+  type Manifest,
+  type Memory,
+  type Progress,
+  type Source,
+  type Variant,
+} from "./protocol";
 
 /** The bundle format that this page reads. */
 const FORMAT = 1;
@@ -12,6 +19,8 @@ export type Report = (progress: Progress) => void;
 /** A loaded model: looks at styles and paints a photo under their embeddings. */
 export interface Painter {
   readonly manifest: Manifest;
+  /** What of the model was loaded. */
+  readonly variant: Variant;
 
   /**
    * A picture of any size to its style embedding. A scale of 1 looks at it at the size
@@ -38,9 +47,13 @@ export interface Painter {
   dispose(): void;
 }
 
-/** The manifest of the bundle in the folder `url`, which ends in "/". */
-export async function readManifest(url: string, signal: AbortSignal): Promise<Manifest> {
+/** The manifest of a bundle. */
+export async function readManifest(
+  { url, version }: Source,
+  signal: AbortSignal,
+): Promise<Manifest> {
   const address = new URL("manifest.json", url);
+  if (version !== undefined) address.search = `v=${version}`;
   const response = await fetchFile(address, { signal });
   const manifest = (await response.json().catch(() => {
     throw new EngineError("model", `${address.pathname} is not a model's manifest.`);
@@ -49,7 +62,13 @@ export async function readManifest(url: string, signal: AbortSignal): Promise<Ma
     throw new EngineError(
       "model",
       `The model has the bundle format ${manifest.format}; ` +
-        `this page reads format ${FORMAT}. Convert the model again.`,
+        `this page reads format ${FORMAT}. Reload the page, or convert the model again.`,
+    );
+  }
+  if (version !== undefined && manifest.version !== version) {
+    throw new EngineError(
+      "model",
+      `The model ${manifest.name} was replaced by another version meanwhile. Load it again.`,
     );
   }
   return manifest;
@@ -62,14 +81,15 @@ export function fileAddress(url: string, { version }: Manifest, path: string): s
   return address.href;
 }
 
-/** The addresses of all files of the graphs, which is what a browser needs to paint. */
-export function graphFiles(url: string, manifest: Manifest): string[] {
-  const folders = Object.values(manifest.graphs).map(({ model }) =>
+/** The addresses of all that a browser needs to paint with this variant. */
+export function filesOf(url: string, manifest: Manifest, { graphs }: Variant): string[] {
+  const folders = Object.values(graphs).map(({ model }) =>
     model.replace(/[^/]*$/, ""),
   );
-  return manifest.files
-    .filter(({ path }) => folders.some((folder) => path.startsWith(folder)))
-    .map(({ path }) => fileAddress(url, manifest, path));
+  const paths = manifest.files
+    .map(({ path }) => path)
+    .filter((path) => folders.some((folder) => path.startsWith(folder)));
+  return ["manifest.json", ...paths].map((path) => fileAddress(url, manifest, path));
 }
 
 /** fetch that takes a status other than success for the failure it is. */

@@ -5,8 +5,15 @@ import type { Pixels } from "./pixels";
 /** What computes: the graphics card (two ways), the processor, or the page's server. */
 export type BackendName = "webgl" | "wasm" | "webgpu" | "server";
 
+/** A model's graphs, their weights in one precision. */
+export interface Variant {
+  readonly precision: string;
+  readonly download_bytes: number;
+  readonly graphs: Readonly<Record<GraphName, { readonly model: string }>>;
+}
+
 /** What the engine reads of a bundle's manifest.json; the rest is a model card. */
-export interface Manifest {
+export interface Manifest extends Variant {
   readonly format: number;
   readonly name: string;
   readonly version: string;
@@ -14,16 +21,26 @@ export interface Manifest {
   readonly style_size: number;
   readonly size_multiple: number;
   readonly min_size: number;
-  readonly precision: string;
-  readonly download_bytes: number;
-  readonly graphs: Readonly<Record<GraphName, { readonly model: string }>>;
+  /** The same graphs in other precisions; a bundle may have none. */
+  readonly variants?: readonly Variant[];
   readonly files: readonly { readonly path: string }[];
+}
+
+/** Where a model lies, and what to take of it. */
+export interface Source {
+  /** The address of the bundle's folder; it ends in "/". */
+  readonly url: string;
+  /** The only version that will do. */
+  readonly version?: string | undefined;
+  /** Whether to download the smallest of its variants. */
+  readonly light?: boolean | undefined;
 }
 
 export type GraphName = "predictor" | "encoder" | "decoder";
 
 export interface Loaded {
   readonly manifest: Manifest;
+  readonly variant: Variant;
   readonly backend: BackendName;
   /** Why this backend paints, as a sentence for people. */
   readonly reason: string;
@@ -42,9 +59,9 @@ export type Progress =
 
 /** Each call's arguments and its result. */
 export interface Calls {
-  /** `api` is the address of the server's API; both addresses end in "/". */
+  /** `api` is the address of the server's API, which ends in "/". */
   load: {
-    args: { url: string; api: string; backend: BackendName | undefined };
+    args: { source: Source; api: string; backend: BackendName | undefined };
     result: Loaded;
   };
   embed: { args: { image: Pixels; scale: number }; result: Float32Array<ArrayBuffer> };

@@ -9,31 +9,39 @@ import {
   type Report,
 } from "./painter";
 import { toFloat, type Pixels } from "./pixels";
-import { EngineError, type Manifest, type Memory } from "./protocol";
+import {
+  EngineError,
+  type Manifest,
+  type Memory,
+  type Source,
+  type Variant,
+} from "./protocol";
 
 export class ServerPainter implements Painter {
   readonly manifest: Manifest;
+  /** The server has the weights as they were trained: nothing is downloaded. */
+  readonly variant: Variant;
   readonly #api: string;
   /** The photo as a file, and its size. */
   #photo: { file: Promise<Blob>; width: number; height: number } | undefined;
 
   private constructor(manifest: Manifest, api: string) {
-    this.manifest = manifest;
+    this.manifest = this.variant = manifest;
     this.#api = api;
   }
 
   /**
-   * Has the server at the address `api` paint with the model in the folder `url`; both
-   * end in "/". EngineError if the server does not answer, does not have the model in
+   * Has the server at the address `api`, which ends in "/", paint with a model of its
+   * own. EngineError if the server does not answer, does not have the model in
    * this very version, or does not paint a small picture as it should.
    */
   static async load(
-    url: string,
+    source: Source,
     api: string,
     report: Report,
     signal: AbortSignal,
   ): Promise<ServerPainter> {
-    const manifest = await readManifest(url, signal);
+    const manifest = await readManifest(source, signal);
     const painter = new ServerPainter(manifest, api);
     const response = await painter.#ask("models", { signal });
     const { models } = (await response.json()) as {
@@ -123,12 +131,15 @@ export class ServerPainter implements Painter {
     }
     if (response.ok) return response;
     const problem = (await response.json().catch(() => ({}))) as { detail?: string };
-    const theirs = response.status >= 500 || response.status === 404;
+    const { status } = response;
+    const missing = status === 404;
     throw new EngineError(
-      theirs ? "network" : "input",
-      problem.detail && response.status !== 404
-        ? `The server says: ${problem.detail}`
-        : `This page's server does not paint (status ${response.status}).`,
+      missing || status >= 500 ? "network" : "input",
+      missing
+        ? `This page's server does not paint (status ${status}).`
+        : problem.detail
+          ? `The server says: ${problem.detail}`
+          : `The server did not say why it failed (status ${status}). Try again later.`,
     );
   }
 }

@@ -9,6 +9,7 @@ import {
   type Calls,
   type Reply,
   type Request,
+  type Source,
 } from "./protocol";
 
 /** What runs graphs here: downloaded only where it is used. */
@@ -55,14 +56,14 @@ async function perform(
 ): Promise<Calls[CallName]["result"]> {
   switch (request.call) {
     case "load": {
-      const { url, api, backend } = request.args;
+      const { source, api, backend } = request.args;
       report({ stage: "engine" });
       const { next, ...chosen } = await (backend === "server"
-        ? loadServer(url, api, report, signal)
-        : loadGraphs(url, backend, report, signal));
+        ? loadServer(source, api, report, signal)
+        : loadGraphs(source, backend, report, signal));
       painter?.dispose();
       painter = next;
-      return { manifest: next.manifest, ...chosen };
+      return { manifest: next.manifest, variant: next.variant, ...chosen };
     }
     case "embed": {
       const { image, scale } = request.args;
@@ -79,23 +80,23 @@ async function perform(
   }
 }
 
-async function loadServer(url: string, api: string, report: Report, signal: AbortSignal) {
+async function loadServer(source: Source, api: string, report: Report, signal: AbortSignal) {
   const { ServerPainter } = await import("./server-painter");
   return {
-    next: await ServerPainter.load(url, api, report, signal),
+    next: await ServerPainter.load(source, api, report, signal),
     backend: "server" satisfies BackendName,
     reason: "You chose it: photo and styles are sent to this page's server.",
   } as const;
 }
 
 async function loadGraphs(
-  url: string,
+  source: Source,
   requested: GraphBackend | undefined,
   report: Report,
   signal: AbortSignal,
 ) {
   const { GraphPainter, backend, reason } = await (graphs ??= startGraphs(requested));
-  return { next: await GraphPainter.load(url, report, signal), backend, reason };
+  return { next: await GraphPainter.load(source, report, signal), backend, reason };
 }
 
 async function startGraphs(requested: GraphBackend | undefined) {

@@ -10,7 +10,7 @@ import type { Painting } from "./painting";
 import { inPlace, pathOverlay, type Surface } from "./path";
 import { sampleStyle } from "./pictures";
 import type { Ready } from "./sharing";
-import type { Point, Store, StudioState, Style } from "./state";
+import type { ModelId, Point, Store, StudioState, Style } from "./state";
 import { PHOTO_KEY } from "./studio";
 import { blend } from "./thumbnail";
 import { clamp, freePlace, percent, weightsAt, withWeight } from "./weights";
@@ -61,8 +61,12 @@ export class Explore {
   readonly #reset = make("button", { type: "button", disabled: true }, "Back to the middle");
   readonly #directions: { input: HTMLInputElement; output: HTMLOutputElement }[] = [];
   #space: Promise<StyleSpace> | undefined;
+  /** Fires when another model takes over. */
+  #outdated = new AbortController();
   /** An embedding's coordinates along the directions, once they are known. */
   #project: ((embedding: Embedding) => number[]) | undefined;
+  /** The model whose map it is. */
+  #model: ModelId | undefined;
   #known: Known[] = [];
   /** Own styles that are being looked at or are on the map. */
   readonly #own = new Map<string, Known | "coming">();
@@ -131,12 +135,29 @@ export class Explore {
     );
   };
 
+  /** Another model is there, to which styles look alike in other ways. */
+  forget(): void {
+    this.#outdated.abort();
+    this.#outdated = new AbortController();
+    this.#space = undefined;
+    for (const { image } of this.#known) image.remove();
+    this.#known = [];
+    this.#own.clear();
+    for (const { input } of this.#directions.splice(0)) input.parentElement?.remove();
+    this.#map.hidden = this.#sliders.hidden = true;
+    this.#openIfShown();
+  }
+
+  #openIfShown(): void {
+    if (this.#map.closest("details")?.open) void this.#opened().catch(() => undefined);
+  }
+
   #listen(section: HTMLDetailsElement | null): void {
     const open = () => void this.#opened().catch(() => undefined);
     section?.addEventListener("toggle", () => {
-      if (section.open) open();
+      this.#openIfShown();
     });
-    if (section?.open ?? true) open();
+    this.#openIfShown();
     this.#again.addEventListener("click", open);
     const move = (point: Point, live: boolean) => {
       inPlace(this.#map, () => {
@@ -182,7 +203,9 @@ export class Explore {
   /** The style space, made at the first call. */
   #opened(): Promise<StyleSpace> {
     this.#again.hidden = true;
-    return (this.#space ??= this.#look().catch((error: unknown) => {
+    const { signal } = this.#outdated;
+    return (this.#space ??= this.#look(signal).catch((error: unknown) => {
+      if (signal.aborted) throw error;
       this.#space = undefined;
       this.#again.hidden = false;
       this.#status.textContent = `The map could not be made: ${messageOf(error)}`;
@@ -191,15 +214,17 @@ export class Explore {
   }
 
   /** Looks at every style of the gallery and lays out the map. */
-  async #look(): Promise<StyleSpace> {
+  async #look(signal: AbortSignal): Promise<StyleSpace> {
     this.#status.textContent = "The map appears once the model is loaded.";
-    const samples = (await this.#ready).samples.filter(({ kind }) => kind === "style");
+    const { manifest, samples: all } = await this.#ready;
+    const samples = all.filter(({ kind }) => kind === "style");
     const seen: { sample: Sample; embedding: Embedding }[] = [];
     for (const sample of samples) {
       this.#status.textContent = `Looking at the gallery’s styles: ${seen.length + 1} of ${samples.length}`;
       const { pictures } = await sampleStyle(sample);
       const [picture] = pictures;
       if (picture) seen.push({ sample, embedding: await this.#engine.embed(picture) });
+      signal.throwIfAborted();
     }
     // Its algebra is of use only here.
     const { principal, project } = await import("../engine/projection");
@@ -207,6 +232,7 @@ export class Explore {
       seen.map(({ embedding }) => embedding),
       DIRECTIONS,
     );
+    this.#model = manifest;
     this.#project = (embedding) => project(space, embedding);
     for (const { sample, embedding } of seen) {
       this.#add(sample.file, sample.title, sampleUrl(sample), embedding);
@@ -295,6 +321,7 @@ export class Explore {
       thumbnail: live && old ? old.thumbnail : blend(layers),
       pictures: [],
       embedding,
+      ...(this.#model && { model: this.#model }),
       weight: 0,
       locked: false,
       position: old?.position ?? freePlace(others),

@@ -1,11 +1,18 @@
 import { Engine, type CallOptions } from "../engine/engine";
 import { EngineError, type BackendName, type Loaded, type Progress } from "../engine/protocol";
-import { InputProblem } from "./decode";
 import { byId, make } from "./dom";
 import { Explore } from "./explore";
 import { Gallery, type Sample } from "./gallery";
 import { listenToHistory } from "./history";
-import { clearNotice, messageOf, showNotice, type Action } from "./notice";
+import {
+  cardOf,
+  megabytes,
+  modelFolder,
+  ModelPicker,
+  readModels,
+  reasonForLight,
+} from "./models";
+import { clearNotice, messageOf, showMessage, showNotice, type Action } from "./notice";
 import { workOffline } from "./offline";
 import { Pad } from "./pad";
 import { Painting, type PaintingStatus, type Shown } from "./painting";
@@ -16,6 +23,7 @@ import { Result } from "./result";
 import { Settings } from "./settings";
 import { Sharing, type Ready } from "./sharing";
 import { Store, type Point, type Style } from "./state";
+import { leaveToOthers } from "./studio";
 import { StyleList } from "./style-list";
 import { Viewer } from "./viewer";
 import { Webcam } from "./webcam";
@@ -83,7 +91,7 @@ new Settings(store);
 listenToHistory(store);
 painting.subscribe(showCaption);
 
-/** What is known of the model and the gallery; both are there before `ready`. */
+/** What is known of the model in use and the gallery; both are there before `ready`. */
 const known: { -readonly [Name in keyof Ready]?: Ready[Name] } = {};
 let tellReady: (ready: Ready) => void;
 const ready = new Promise<Ready>((resolve) => {
@@ -91,7 +99,7 @@ const ready = new Promise<Ready>((resolve) => {
 });
 const explore = new Explore({ container: box("explore"), store, engine, painting, ready });
 painting.directions = explore.directions;
-const sharing = new Sharing({ store, painting, ready });
+const sharing = new Sharing({ store, painting, ready, useModel });
 new Path({
   container: box("path"),
   store,
@@ -109,13 +117,14 @@ const caption = byId("caption", HTMLParagraphElement);
 const spoken = byId("spoken", HTMLParagraphElement);
 const engineChoice = byId("engine-choice", HTMLSelectElement);
 let loading = new AbortController();
-let isKept = false;
+/** What of a model the page last kept for work offline. */
+let kept: string | undefined;
 
 byId("cancel", HTMLButtonElement).addEventListener("click", () => {
   loading.abort();
-  loading = new AbortController();
   painting.cancel();
 });
+const picker = new ModelPicker((name) => void loadModel(name));
 let chosenEngine: string = requestedBackend() ?? "";
 engineChoice.value = chosenEngine;
 engineChoice.addEventListener("change", () => void changeEngine());
@@ -129,89 +138,115 @@ function box(id: string): HTMLDivElement {
 /** Goes on once both the model and the gallery are there. */
 function learn(news: Partial<Ready>): void {
   Object.assign(known, news);
-  const { manifest, samples } = known;
-  if (manifest && samples) tellReady({ manifest, samples });
+  if (known.manifest && known.samples) tellReady(known as Ready);
 }
 
 // The model
 
-async function loadModel(): Promise<void> {
-  const load = async (options: CallOptions) => engine.load(await modelFolder(), options);
-  await startEngine(load, { label: "Load the model", run: () => void loadModel() });
+/** Loads a model, or the one that the address names, or the default; says if it did. */
+function loadModel(asked?: string): Promise<boolean> {
+  const load = async (options: CallOptions) => {
+    const list = await readModels();
+    const inAddress = new URLSearchParams(location.search).get("model");
+    const name = asked ?? inAddress ?? list.default;
+    const { version } = cardOf(list, name);
+    const light = reasonForLight() !== undefined;
+    const loaded = await engine.load(modelFolder(name), { ...options, version, light });
+    picker.show(list, name, loaded.variant);
+    if (list.static) engineChoice.querySelector("[value=server]")?.remove();
+    if (asked !== undefined && asked !== inAddress) nameInAddress(asked);
+    return loaded;
+  };
+  return startEngine(load, { label: "Load the model", run: () => void loadModel(asked) });
+}
+
+function nameInAddress(model: string): void {
+  const next = new URL(location.href);
+  next.searchParams.set("model", model);
+  history.replaceState(null, "", next);
+}
+
+async function useModel(name: string): Promise<boolean> {
+  const { models } = await readModels();
+  return !Object.hasOwn(models, name) || loadModel(name);
 }
 
 async function changeEngine(): Promise<void> {
   const { value } = engineChoice;
   await startEngine(async (options) => {
-    try {
-      const loaded = await engine.use(backendNamed(value), options);
-      chosenEngine = value;
-      return loaded;
-    } catch (error) {
-      // The one before goes on painting.
-      engineChoice.value = chosenEngine;
-      throw error;
-    }
+    const loaded = await engine.use(backendNamed(value), options);
+    chosenEngine = value;
+    return loaded;
   });
 }
 
-/** Runs what brings a model up, and then paints with it. */
+/** Runs what brings a model or an engine up, then paints with it; says if it came up. */
 async function startEngine(
   load: (options: CallOptions) => Promise<Loaded>,
   retry?: Action,
-): Promise<void> {
+): Promise<boolean> {
+  loading.abort();
+  const { signal } = (loading = new AbortController());
+  const goOn = painting.suspend();
   setState("loading");
   try {
-    const { manifest, backend, reason } = await load({
-      signal: loading.signal,
-      onProgress: showProgress,
-    });
-    byId("engine", HTMLParagraphElement).replaceChildren(
-      make("strong", {}, BACKENDS[backend]),
-      ` ${reason}`,
-    );
-    byId("where", HTMLSpanElement).textContent =
-      backend === "server"
-        ? "Painted by the server: your pictures are sent to it."
-        : "Painted on this device: no picture leaves it.";
-    pictures.smallest = manifest.min_size;
-    learn({ manifest });
-    if (!Settings.isSize(askedSize) && !painting.shown) store.set({ size: FIRST_SIZES[backend] });
+    const loaded = await load({ signal, onProgress: showProgress });
+    clearNotice("model");
     clearNotice("painting");
-    setState("ready");
-    painting.start();
+    takeOver(loaded);
+    return true;
   } catch (error) {
-    fail(error, retry);
+    // What cancelled it by coming up itself has its own say.
+    if (loading.signal === signal) {
+      // The one before goes on painting.
+      picker.reset();
+      engineChoice.value = chosenEngine;
+      fail(error, "model", retry);
+    }
+    return false;
+  } finally {
+    goOn();
+  }
+}
+
+function takeOver({ manifest, variant, backend, reason }: Loaded): void {
+  const size = `${megabytes(variant.download_bytes)} MB, ${variant.precision}`;
+  const why = reasonForLight() ?? "its full size could not be reached";
+  const lighter = variant.precision !== manifest.precision;
+  byId("engine", HTMLParagraphElement).replaceChildren(
+    make("strong", {}, BACKENDS[backend]),
+    ` ${reason}`,
+    lighter ? ` The model came in a smaller size (${size}), because ${why}.` : "",
+  );
+  byId("where", HTMLSpanElement).textContent =
+    backend === "server"
+      ? "Painted by the server: your pictures are sent to it."
+      : "Painted on this device: no picture leaves it.";
+  pictures.smallest = manifest.min_size;
+  const before = known.manifest;
+  learn({ manifest, variant });
+  if (!Settings.isSize(askedSize) && !painting.shown) store.set({ size: FIRST_SIZES[backend] });
+  setState("ready");
+  painting.start(manifest);
+  if (before && before.version !== manifest.version) {
+    explore.forget();
+    const left = leaveToOthers(store, manifest).map(({ title }) => `“${title}”`);
+    if (left.length > 0) {
+      showMessage(
+        `${left.join(", ")}: known only in the numbers of the model “${before.name}”, so ` +
+          "left out. Choose that model and undo to have it again.",
+      );
+    }
   }
 }
 
 /** Once something is painted, the page is kept: not before, to be no hindrance. */
 async function keepOffline(): Promise<void> {
-  if (isKept) return;
-  isKept = true;
-  const { manifest, samples } = await ready;
-  await workOffline(await modelFolder(), manifest, samples);
-}
-
-/** The folder of the model that the address names, or of the default one. */
-async function modelFolder(): Promise<string> {
-  const response = await fetch("./models/index.json").catch((error: unknown) => {
-    throw new EngineError("network", `The server cannot be reached (${String(error)}).`);
-  });
-  if (!response.ok) {
-    throw new EngineError(
-      "network",
-      `The list of models could not be downloaded (status ${response.status}).`,
-    );
-  }
-  const index = (await response.json()) as { default: string; models: string[] };
-  const name = address.get("model") ?? index.default;
-  if (!index.models.includes(name)) {
-    throw new InputProblem(
-      `There is no model “${name}”; there are: ${index.models.join(", ")}.`,
-    );
-  }
-  return `./models/${name}/`;
+  const { manifest, variant, samples } = await ready;
+  const key = manifest.version + variant.precision;
+  if (key === kept) return;
+  kept = key;
+  await workOffline(modelFolder(manifest.name), manifest, variant, samples);
 }
 
 function requestedBackend(): BackendName | undefined {
@@ -229,7 +264,8 @@ async function openGallery(): Promise<void> {
   try {
     gallery = await Gallery.load((sample) => void pictures.chooseSample(sample));
   } catch (error) {
-    fail(new EngineError("network", `The sample pictures are missing (${String(error)}).`));
+    const problem = `The sample pictures are missing (${String(error)}).`;
+    fail(new EngineError("network", problem), "painting");
     return;
   }
   store.subscribe(({ photo, styles }) => {
@@ -269,7 +305,7 @@ function setState(state: PageState): void {
 
 function showStatus(status: PaintingStatus, error?: unknown): void {
   if (status === "failed") {
-    fail(error);
+    fail(error, "painting");
     return;
   }
   setState(status === "waiting" ? "ready" : status);
@@ -314,20 +350,16 @@ function showProgress(progress: Progress): void {
   }
 }
 
-function megabytes(bytes: number): string {
-  return (bytes / 1e6).toFixed(1);
-}
-
 /** Reports a failure to load or to paint; the last good picture stays. */
-function fail(error: unknown, retry?: Action): void {
+function fail(error: unknown, about: "model" | "painting", retry?: Action): void {
   if (error instanceof DOMException && error.name === "AbortError") {
     setState(viewer.hasPicture ? "painted" : "ready");
     const again = { label: "Paint after all", run: repaint };
-    showNotice("painting", "Cancelled.", retry ?? again);
+    showNotice(about, "Cancelled.", retry ?? again);
     return;
   }
   setState("error");
-  showNotice("painting", messageOf(error), retry ?? wayOn(error));
+  showNotice(about, messageOf(error), retry ?? wayOn(error));
 }
 
 function repaint(): void {

@@ -5,8 +5,8 @@ export interface Action {
   readonly run: () => void;
 }
 
-/** What a message is about: a file that was chosen, a link, or loading and painting. */
-type Subject = "file" | "link" | "painting";
+/** What a message is about: a file that was chosen, a link, loading, or painting. */
+type Subject = "file" | "link" | "model" | "painting";
 
 /** How long a message without a choice stays, in ms. */
 const READING_MS = 8000;

@@ -2,10 +2,12 @@
 
 import { Workbox } from "workbox-window";
 
-import { graphFiles } from "../engine/painter";
-import type { Manifest } from "../engine/protocol";
+import { filesOf } from "../engine/painter";
+import type { Manifest, Variant } from "../engine/protocol";
 import { sampleUrl, type Sample } from "./gallery";
 import { showMessage } from "./notice";
+
+let registered: Promise<Workbox | undefined> | undefined;
 
 /**
  * Keeps the page, the model in `folder` and the gallery on this device, and says when
@@ -14,10 +16,29 @@ import { showMessage } from "./notice";
 export async function workOffline(
   folder: string,
   manifest: Manifest,
+  variant: Variant,
   samples: readonly Sample[],
 ): Promise<void> {
+  const workbox = await (registered ??= register());
+  if (!workbox) return;
+  await workbox.controlling;
+  // What was downloaded before the service worker was there has passed it by.
+  const files = [
+    ...filesOf(new URL(folder, document.baseURI).href, manifest, variant),
+    ...["./models/index.json", "./gallery/gallery.json", ...samples.map(sampleUrl)].map(
+      (address) => new URL(address, document.baseURI).href,
+    ),
+  ];
+  const kept = await Promise.all(files.map((file) => caches.match(file)));
+  if (kept.every(Boolean)) return;
+  await workbox.messageSW({ type: "CACHE_URLS", payload: { urlsToCache: files } });
+  showMessage("Ready to work offline.");
+}
+
+/** The service worker, once it is registered, if this browser has any. */
+async function register(): Promise<Workbox | undefined> {
   // Browsers have service workers only where the page comes by https or from localhost.
-  if (!("serviceWorker" in navigator)) return;
+  if (!("serviceWorker" in navigator)) return undefined;
   const workbox = new Workbox("./sw.js");
   workbox.addEventListener("waiting", () => {
     showMessage("There is a new version of this page.", {
@@ -34,20 +55,7 @@ export async function workOffline(
     await workbox.register();
   } catch {
     // Forbidden by the browser's settings: the page works, with the network.
-    return;
+    return undefined;
   }
-  await workbox.controlling;
-  // What was downloaded before the service worker was there has passed it by.
-  const model = new URL(folder, document.baseURI).href;
-  const files = [
-    `${model}manifest.json`,
-    ...graphFiles(model, manifest),
-    ...["./models/index.json", "./gallery/gallery.json", ...samples.map(sampleUrl)].map(
-      (address) => new URL(address, document.baseURI).href,
-    ),
-  ];
-  const kept = await Promise.all(files.map((file) => caches.match(file)));
-  if (kept.every(Boolean)) return;
-  await workbox.messageSW({ type: "CACHE_URLS", payload: { urlsToCache: files } });
-  showMessage("Ready to work offline.");
+  return workbox;
 }

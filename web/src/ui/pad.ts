@@ -1,6 +1,6 @@
 import { byId, make, SVG } from "./dom";
 import type { Point, Store, StudioState, Style } from "./state";
-import { clamp, describeMix, influence, mixedAt, percent } from "./weights";
+import { clamp, describeMix, influence, mixedAt, percentages } from "./weights";
 
 /** A pointer that moved less than this, in CSS pixels, has tapped. */
 const TAP = 5;
@@ -168,7 +168,10 @@ export class Pad {
       line.remove();
       this.#thumbs.delete(key);
     }
-    for (const style of styles) this.#renderThumb(style, puck);
+    const shares = percentages(styles);
+    styles.forEach((style, index) => {
+      this.#renderThumb(style, `${shares[index]} %`, puck);
+    });
     place(this.#puck, puck);
     const mix = describeMix(styles);
     for (const axis of ["x", "y"] as const) {
@@ -178,7 +181,7 @@ export class Pad {
     this.#washSoon(styles);
   }
 
-  #renderThumb(style: Style, puck: Point): void {
+  #renderThumb(style: Style, percent: string, puck: Point): void {
     const { key, title, thumbnail, position, weight, locked } = style;
     let thumb = this.#thumbs.get(key);
     if (!thumb) {
@@ -191,9 +194,9 @@ export class Pad {
     button.style.setProperty("--weight", weight.toFixed(3));
     button.classList.toggle("idle", weight === 0);
     button.classList.toggle("locked", locked);
-    button.ariaLabel = `${title}, ${percent(weight)}`;
+    button.ariaLabel = `${title}, ${percent}`;
     button.title = title;
-    share.textContent = percent(weight);
+    share.textContent = percent;
     const ends = { x1: puck.x, y1: puck.y, x2: position.x, y2: position.y };
     for (const [name, value] of Object.entries(ends)) line.setAttribute(name, String(value));
     line.style.opacity = String(weight && 0.25 + 0.75 * weight);

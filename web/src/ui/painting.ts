@@ -5,7 +5,7 @@ import type { Engine } from "../engine/engine";
 import { fade, keepColours, type Pixels } from "../engine/pixels";
 import { EngineError, type Progress } from "../engine/protocol";
 import { showMessage } from "./notice";
-import type { Photo, Store, StudioState, Style } from "./state";
+import type { ModelId, Photo, Store, StudioState, Style } from "./state";
 import { PHOTO_KEY } from "./studio";
 import type { Viewer } from "./viewer";
 import { clamp, describeMix } from "./weights";
@@ -68,7 +68,10 @@ export class Painting {
   readonly #onProgress: (progress: Progress) => void;
   readonly #onStatus: (status: PaintingStatus, error?: unknown) => void;
   readonly #listeners = new Set<(shown: Shown) => void>();
-  readonly #embeddings = new WeakMap<ImageData, Map<number, Promise<Embedding>>>();
+  /** The model that is loaded, and what it made of pictures and of mixes. */
+  #model: ModelId | undefined;
+  #embeddings = new WeakMap<ImageData, Map<number, Promise<Embedding>>>();
+  #mixes = new WeakSet<Embedding>();
   readonly #fitted = new WeakMap<ImageData, Map<number, Pixels>>();
   #ready = false;
   #suspended = 0;
@@ -131,15 +134,18 @@ export class Painting {
     };
   }
 
-  /** A model is loaded: from now on what is chosen is painted. */
-  start(): void {
+  /**
+   * A model is loaded: from now on what is chosen is painted. What another model knew
+   * of the styles is forgotten.
+   */
+  start(model: ModelId): void {
+    if (model.version !== this.#model?.version) {
+      this.#embeddings = new WeakMap();
+      this.#mixes = new WeakSet();
+    }
+    this.#model = model;
     this.#ready = true;
     this.repaint();
-  }
-
-  /** The engine is gone: nothing is painted until the next start. */
-  stop(): void {
-    this.#ready = false;
   }
 
   /** Paints what is chosen, also if it was cancelled or failed before. */
@@ -155,8 +161,18 @@ export class Painting {
     this.#cancelled = new AbortController();
   }
 
-  /** The embedding of a style at the state's style scale, computed once and kept. */
+  /**
+   * The embedding of a style at the state's style scale, computed once and kept.
+   * EngineError "input" for one that only another model can read.
+   */
   async embeddingOf(style: Style, signal?: AbortSignal): Promise<Embedding> {
+    if (style.model && style.model.version !== this.#model?.version) {
+      throw new EngineError(
+        "input",
+        `“${style.title}” is known only in the numbers of the model ` +
+          `“${style.model.name}”. Choose that model, or remove the style.`,
+      );
+    }
     if (style.embedding) return style.embedding;
     // The photo is no painting whose brush could be seen larger or smaller.
     const scale = style.key === PHOTO_KEY ? 1 : this.#store.state.styleScale;
@@ -168,6 +184,13 @@ export class Painting {
 
   /** The embedding that the state's mix, directions included, paints under. */
   async mixed(state: StudioState, signal?: AbortSignal): Promise<Embedding> {
+    const mixes = this.#mixes;
+    const mixed = await this.#mix(state, signal);
+    mixes.add(mixed);
+    return mixed;
+  }
+
+  async #mix(state: StudioState, signal: AbortSignal | undefined): Promise<Embedding> {
     const parts = await Promise.all(
       state.styles
         .filter((style) => style.weight > 0)
@@ -185,7 +208,7 @@ export class Painting {
   }
 
   /**
-   * Paints the state's photo, or another picture, under an embedding with the state's
+   * Paints the state's photo, or another picture, under what `mixed` gave, with the state's
    * strength, colours and fade; not shown. `size` is of the shorter side in pixels.
    */
   async paint(
@@ -299,6 +322,10 @@ export class Painting {
   ): Promise<ImageData> {
     const next = this.#last.then(() => {
       signal?.throwIfAborted();
+      // Its numbers mean something else to the model that is there now.
+      if (!this.#mixes.has(embedding)) {
+        throw new DOMException("Another model took over.", "AbortError");
+      }
       return this.#engine.stylize(photo, embedding, {
         strength,
         signal,

@@ -9,7 +9,7 @@
 
 import type { Embedding } from "../engine/embedding";
 import { InputProblem } from "./decode";
-import type { Point, StudioState, Style } from "./state";
+import type { ModelId, Point, StudioState, Style } from "./state";
 import { PHOTO_KEY } from "./studio";
 
 const VERSION = "1";
@@ -20,7 +20,7 @@ const MOST_TITLE = 200;
 /** What a link or a preset holds of the state. Its size is the device's own. */
 export interface SharedMix {
   /** The model that the embeddings are of. */
-  readonly model: { readonly name: string; readonly version: string };
+  readonly model: ModelId;
   /** The sample photo that was painted, if it was one. */
   readonly photo: string | undefined;
   readonly styles: readonly SharedStyle[];

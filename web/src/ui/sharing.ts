@@ -1,11 +1,11 @@
-import type { Manifest } from "../engine/protocol";
+import type { Manifest, Variant } from "../engine/protocol";
 import { InputProblem } from "./decode";
 import { MAP_KEY } from "./explore";
 import { sampleUrl, type Sample } from "./gallery";
 import { clearNotice, messageOf, showMessage, showNotice } from "./notice";
 import type { Painting } from "./painting";
-import { samplePhoto, thumbnail } from "./pictures";
-import { decodeMix, encodeMix, type SharedStyle } from "./share";
+import { samplePhoto, sampleStyle, thumbnail } from "./pictures";
+import { decodeMix, encodeMix, type SharedMix, type SharedStyle } from "./share";
 import type { Photo, Store, Style } from "./state";
 import { PHOTO_KEY } from "./studio";
 import { fingerprint } from "./thumbnail";
@@ -18,8 +18,9 @@ const ADDRESS_KEY = "mix";
 export interface Ready {
   /** The gallery. */
   readonly samples: readonly Sample[];
-  /** The model's. */
+  /** Of the model that is in use at the moment. */
   readonly manifest: Manifest;
+  readonly variant: Variant;
 }
 
 /** Takes the mix out of the studio as text, and puts such text back in. */
@@ -27,10 +28,18 @@ export class Sharing {
   readonly #store: Store;
   readonly #painting: Painting;
   readonly #ready: Promise<Ready>;
+  readonly #useModel: (name: string) => Promise<boolean>;
   /** Styles put back so far: each gets a key of its own. */
   #restored = 0;
 
-  constructor(deps: { store: Store; painting: Painting; ready: Promise<Ready> }) {
+  /** `useModel` loads a model if it is published; false if that fails. */
+  constructor(deps: {
+    store: Store;
+    painting: Painting;
+    ready: Promise<Ready>;
+    useModel: (name: string) => Promise<boolean>;
+  }) {
+    this.#useModel = deps.useModel;
     this.#store = deps.store;
     this.#painting = deps.painting;
     this.#ready = deps.ready;
@@ -75,27 +84,41 @@ export class Sharing {
     }
   }
 
-  /** Puts a mix into the studio. InputProblem if it cannot be read. */
+  /**
+   * Puts a mix into the studio, painted by its model if that is published: else the
+   * gallery's styles are looked at anew, and others left out. InputProblem if it cannot
+   * be read.
+   */
   async open(text: string, { undoable = true } = {}): Promise<void> {
     const mix = await decodeMix(text);
-    const { samples, manifest } = await this.#ready;
-    const { model } = mix;
-    const length = manifest.embedding_size;
-    if (mix.styles.some(({ embedding }) => embedding && embedding.length !== length)) {
+    const ready = await this.#ready;
+    const { samples } = ready;
+    const { name, version } = mix.model;
+    if (name !== ready.manifest.name && !(await this.#useModel(name))) {
+      throw new InputProblem(`This mix needs the model “${name}”, which could not be loaded.`);
+    }
+    const { manifest } = ready;
+    const photo = await this.#photoFor(mix.photo, samples);
+    const restored = await Promise.all(
+      mix.styles.map((style) => this.#restore(style, mix, photo, ready)),
+    );
+    const styles = restored.flatMap((style) => style ?? []);
+    const lost = mix.styles.filter((_, index) => !restored[index]).map(({ title }) => `“${title}”`);
+    if (styles.length === 0 && lost.length > 0) {
       throw new InputProblem(
-        `This mix was made with the model “${model.name}”, whose styles the model ` +
+        `This mix was made with the model “${name}”, whose styles the model ` +
           `“${manifest.name}” cannot read. Choose the styles again.`,
       );
     }
-    const photo = await this.#photoFor(mix.photo, samples);
-    const styles = mix.styles.flatMap((style) => this.#restore(style, photo, samples) ?? []);
     const changes = { ...mix.settings, photo, styles: normalised(styles) };
+    if (name !== manifest.name) changes.directions = [];
     if (undoable) this.#store.change(changes);
     else this.#store.set(changes);
-    if (model.name !== manifest.name || model.version !== manifest.version) {
+    if (name !== manifest.name || version !== manifest.version) {
+      const left = lost.length > 0 ? ` ${lost.join(", ")} only that model can read.` : "";
       showMessage(
-        `This mix was made with another model (“${model.name}”, ${model.version}): its ` +
-          "styles may look different here.",
+        `This mix was made with another model (“${name}”, ${version}): its styles may ` +
+          `look different here.${left}`,
       );
     }
   }
@@ -113,21 +136,31 @@ export class Sharing {
     return photo ?? (first && samplePhoto(first));
   }
 
-  #restore(
+  /** A style of a mix; undefined for one that the model in use cannot read. */
+  async #restore(
     { embedding, ...style }: SharedStyle,
+    { model }: SharedMix,
     photo: Photo | undefined,
-    samples: readonly Sample[],
-  ): Style | undefined {
+    { samples, manifest }: Ready,
+  ): Promise<Style | undefined> {
     if (!embedding) {
       return photo && { ...style, thumbnail: thumbnail(photo.image), pictures: [photo.image] };
     }
     const sample = sampleNamed(style.key, "style", samples);
+    if (sample && model.version !== manifest.version) {
+      return { ...(await sampleStyle(sample)), ...style };
+    }
+    // An earlier version's numbers still say something; another model's do not.
+    if (model.name !== manifest.name || embedding.length !== manifest.embedding_size) {
+      return undefined;
+    }
     return {
       ...style,
       key: isKnown(style.key, samples) ? style.key : `restored ${++this.#restored}`,
       thumbnail: sample ? sampleUrl(sample) : fingerprint(embedding),
       pictures: [],
       embedding,
+      model: manifest,
     };
   }
 }

@@ -1,6 +1,10 @@
 /** What the visitor has chosen: one immutable state, with undo and redo. */
 
 import type { Embedding } from "../engine/embedding";
+import type { Manifest } from "../engine/protocol";
+
+/** Which model numbers are of. */
+export type ModelId = Pick<Manifest, "name" | "version">;
 
 export interface Point {
   /** 0 is left, 1 is right. */
@@ -25,6 +29,8 @@ export interface Style {
   readonly pictures: readonly ImageData[];
   /** Given for a style that came without pictures: by a link, a preset or the map. */
   readonly embedding?: Embedding;
+  /** The model that the given embedding is of: to others it says nothing. */
+  readonly model?: ModelId;
   /** Its share of the mix, 0 to 1. The shares of all styles sum to 1. */
   readonly weight: number;
   /** A locked share stays as it is when others change. */

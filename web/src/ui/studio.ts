@@ -1,6 +1,6 @@
 /** What can be done to the state: photos and styles come and go, shares stay whole. */
 
-import type { Photo, Store, Style } from "./state";
+import type { ModelId, Photo, Store, Style } from "./state";
 import { freePlace, normalised, puckFor, withStyle } from "./weights";
 
 /** The key of the style that is the photo itself, when it is on the pad. */
@@ -29,6 +29,20 @@ export function addStyle(store: Store, style: NewStyle): void {
 export function removeStyle(store: Store, key: string): void {
   const next = normalised(store.state.styles.filter((style) => style.key !== key));
   store.change({ styles: next, puck: puckFor(next) });
+}
+
+/**
+ * Takes out what only another model can read: styles known by their numbers alone, and
+ * offsets along its directions. Returns the styles taken out.
+ */
+export function leaveToOthers(store: Store, { version }: ModelId): Style[] {
+  const { styles, directions } = store.state;
+  const foreign = styles.filter(({ model }) => model && model.version !== version);
+  if (foreign.length > 0 || directions.some(Boolean)) {
+    const own = normalised(styles.filter((style) => !foreign.includes(style)));
+    store.change({ styles: own, puck: puckFor(own), directions: [] });
+  }
+  return foreign;
 }
 
 /** Changes one style, leaving shares as they are. */

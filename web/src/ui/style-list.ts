@@ -1,7 +1,7 @@
 import { byId, icon, make } from "./dom";
 import type { Store, Style } from "./state";
 import { changeStyle, removeStyle } from "./studio";
-import { percent, puckFor, withWeight } from "./weights";
+import { percentages, puckFor, withWeight } from "./weights";
 
 interface Row {
   readonly element: HTMLLIElement;
@@ -34,7 +34,9 @@ export class StyleList {
       element.remove();
       this.#rows.delete(key);
     }
+    const shares = percentages(styles);
     for (const [index, style] of styles.entries()) {
+      const share = String(shares[index]);
       const row = this.#rows.get(style.key) ?? this.#makeRow(style.key);
       this.#rows.set(style.key, row);
       const { element, image, name, slider, number, lock, remove } = row;
@@ -47,10 +49,10 @@ export class StyleList {
       name.title = title;
       slider.value = String(weight * 100);
       slider.ariaLabel = title;
-      slider.ariaValueText = percent(weight);
+      slider.ariaValueText = `${share} %`;
       // What a lone style has to share is all of it.
       slider.disabled = number.disabled = locked || styles.length === 1;
-      if (document.activeElement !== number) number.value = String(Math.round(weight * 100));
+      if (document.activeElement !== number) number.value = share;
       number.ariaLabel = `Share of ${title}, percent`;
       lock.ariaPressed = String(locked);
       lock.ariaLabel = `Lock ${title}`;

@@ -148,11 +148,22 @@ export function percent(weight: number): string {
   return `${Math.round(weight * 100)} %`;
 }
 
+/** Shares that sum to 1 in whole percent that sum to 100 (largest remainder method). */
+export function percentages(styles: readonly Pick<Style, "weight">[]): number[] {
+  const exact = styles.map(({ weight }) => weight * 100);
+  const whole = exact.map(Math.floor);
+  const rest = (index: number) => (exact[index] ?? 0) - (whole[index] ?? 0);
+  const missing = Math.round(exact.reduce((total, _, index) => total + rest(index), 0));
+  const order = [...whole.keys()].sort((one, other) => rest(other) - rest(one));
+  const raised = new Set(order.slice(0, missing));
+  return whole.map((value, index) => value + (raised.has(index) ? 1 : 0));
+}
+
 /** The mix in words: "Woodcut 60 %, Embers 40 %". */
 export function describeMix(styles: readonly Pick<Style, "title" | "weight">[]): string {
+  const shares = percentages(styles);
   return styles
-    .filter((style) => style.weight > 0)
-    .map((style) => `${style.title} ${percent(style.weight)}`)
+    .flatMap(({ title, weight }, index) => (weight > 0 ? `${title} ${shares[index]} %` : []))
     .join(", ");
 }
 
