@@ -1,5 +1,5 @@
-"""Command line: `python -m train fit`, `evaluate`, `mixing`, `curves`, `sheet` and
-`compare`."""
+"""Command line: `python -m train fit`, `finetune`, `distill`, `evaluate`, `mixing`,
+`curves`, `sheet`, `compare`, and the commands of train/atelier.py."""
 
 import argparse
 import csv
@@ -8,25 +8,14 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.__main__ import FORMATS, model_folder, picture_path
+from sfumato.__main__ import model_folder, picture_path
+from train import atelier
+from train.atelier import STOPPED, positive, write
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from train.evaluate import Stylize
-
-# What a shell reports of a command that Ctrl-C ended.
-STOPPED = 130
-
-
-def positive(text: str) -> int:
-    """A number of pixels or pairs."""
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(
-            f"must be a whole number above 0, not {text!r}"
-        )
-    return number
+    from train.methods import Pair, Stylize
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -44,6 +33,20 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="DIR",
         help="folder with predict.tflite and transfer.tflite",
     )
+    methods.add_argument(
+        "--hub",
+        action="append",
+        default=[],
+        metavar="HANDLE|DIR",
+        help="a style transfer network of TensorFlow Hub, or its SavedModel's folder",
+    )
+    methods.add_argument(
+        "--optimize",
+        action="append",
+        default=[],
+        metavar="RECIPE",
+        help="a name in train/recipes/optimize, or a TOML file",
+    )
     fit = commands.add_parser("fit", help="train a predictor and a transformer")
     fit.add_argument("--content", type=Path, required=True, help="folder of photos")
     fit.add_argument("--style", type=Path, required=True, help="folder of paintings")
@@ -59,6 +62,46 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME|DIR",
         help="a model of the same architecture to start from",
     )
+    shorter = argparse.ArgumentParser(add_help=False)
+    shorter.add_argument("--out", type=Path, required=True, help="folder for the run")
+    shorter.add_argument(
+        "--resume", action="store_true", help="continue the run that OUT holds"
+    )
+    shorter.add_argument(
+        "--steps", type=positive, help="instead of as many as the recipe has"
+    )
+    finetune = commands.add_parser(
+        "finetune",
+        parents=[shorter],
+        help="adapt a model to pictures of your own, in minutes",
+    )
+    finetune.add_argument(
+        "--bundle", metavar="NAME|DIR", help="the model to adapt (default: the page's)"
+    )
+    finetune.add_argument(
+        "--style", type=Path, required=True, help="folder of your pictures"
+    )
+    finetune.add_argument(
+        "--content", type=Path, help="folder of photos (default: the gallery's)"
+    )
+    finetune.add_argument("--recipe", default="finetune", help="as for fit")
+    distill = commands.add_parser(
+        "distill",
+        parents=[shorter],
+        help="teach a model of any width what another network paints",
+    )
+    distill.add_argument(
+        "--teacher",
+        required=True,
+        metavar="NAME|DIR|HANDLE",
+        help="our model, a folder with predict.tflite and transfer.tflite, or a style "
+        "transfer network of TensorFlow Hub or its SavedModel's folder",
+    )
+    distill.add_argument("--content", type=Path, required=True, help="folder of photos")
+    distill.add_argument(
+        "--style", type=Path, required=True, help="folder of paintings"
+    )
+    distill.add_argument("--recipe", default="distill", help="as for fit")
     evaluate = commands.add_parser(
         "evaluate",
         parents=[methods],
@@ -80,6 +123,13 @@ def main(arguments: list[str] | None = None) -> int:
     )
     evaluate.add_argument("--size", type=positive, default=256, help="pixels a side")
     evaluate.add_argument("--csv", type=Path, help="write every pair's scores here")
+    evaluate.add_argument(
+        "--gatys",
+        type=positive,
+        metavar="N",
+        help="instead, say for N of the pairs how many iterations of L-BFGS on the "
+        "picture itself reach the loss of each --bundle",
+    )
     evaluate.add_argument(
         "--save",
         action="store_true",
@@ -122,15 +172,19 @@ def main(arguments: list[str] | None = None) -> int:
     commands.add_parser(
         "compare",
         parents=[pictures, methods],
-        help="paint every photo in every style by several methods, in one picture",
+        help="paint every photo in every style by several methods, in one picture, "
+        "and print their distances",
     )
+    atelier.add_commands(commands)
     options = parser.parse_args(arguments)
-    if options.command == "evaluate" and not (
-        options.bundle or options.tflite or options.images
-    ):
-        parser.error("evaluate needs at least one --bundle, --tflite or --images")
-    if options.command == "compare" and not (options.bundle or options.tflite):
-        parser.error("compare needs at least one --bundle or --tflite")
+    if options.command == "evaluate" and options.gatys and not options.bundle:
+        parser.error("evaluate --gatys needs at least one --bundle")
+    if options.command in ("compare", "evaluate"):
+        kinds = ["bundle", "tflite", "hub", "optimize"]
+        kinds += ["images"] if options.command == "evaluate" else []
+        if not any(getattr(options, kind) for kind in kinds):
+            listed = ", ".join(f"--{kind}" for kind in kinds)
+            parser.error(f"{options.command} needs at least one of {listed}")
 
     # After the arguments are read, so that --help does not wait for TensorFlow.
     from train.run import TrainingError
@@ -158,17 +212,49 @@ def _fit(options: argparse.Namespace) -> int:
     return 0 if done else STOPPED
 
 
+def _finetune(options: argparse.Namespace) -> int:
+    from train.finetune import finetune
+
+    done = finetune(
+        options.recipe,
+        model_folder(options.bundle),
+        options.style,
+        options.content,
+        options.out,
+        options.resume,
+        options.steps,
+    )
+    return 0 if done else STOPPED
+
+
+def _distill(options: argparse.Namespace) -> int:
+    from train.distill import Imitation, distill
+    from train.recipe import Recipe
+
+    done = distill(
+        Recipe.load(options.recipe, Imitation).lasting(options.steps),
+        options.teacher,
+        options.content,
+        options.style,
+        options.out,
+        options.resume,
+    )
+    return 0 if done else STOPPED
+
+
 def _evaluate(options: argparse.Namespace) -> int:
     from rich.progress import track
 
     from sfumato.model import StyleModel
     from train import evaluate
+    from train.methods import by_images
 
     pairs = evaluate.read_pairs(options.pairs)
-    bundles = {name: StyleModel.load(model_folder(name)) for name in options.bundle}
-    methods = {name: evaluate.by_model(model) for name, model in bundles.items()}
-    methods |= {str(path): evaluate.by_tflite(path) for path in options.tflite}
-    methods |= {str(path): evaluate.by_images(path) for path in options.images}
+    if options.gatys:
+        return _limit(options, pairs)
+    methods = _methods(options) | {
+        str(path): by_images(path) for path in options.images
+    }
     rows, scores = {}, []
     for name, stylize in methods.items():
         own = list(
@@ -187,11 +273,26 @@ def _evaluate(options: argparse.Namespace) -> int:
             writer.writeheader()
             writer.writerows(scores)
     if options.save:
-        for name, model in bundles.items():
+        for name in options.bundle:
+            model = StyleModel.load(model_folder(name))
             model.manifest.setdefault("scores", {})[str(options.size)] = rows[name] | {
                 "pairs": len(pairs)
             }
             model.save_manifest(model_folder(name))
+    return 0
+
+
+def _limit(options: argparse.Namespace, pairs: "list[Pair]") -> int:
+    from rich.progress import track
+
+    from sfumato.model import StyleModel
+    from train.limit import limit, table
+
+    chosen = pairs[:: max(1, len(pairs) // options.gatys)][: options.gatys]
+    for name in options.bundle:
+        model = StyleModel.load(model_folder(name))
+        found = limit(model, chosen, options.root, options.size)
+        print(table(list(track(found, name, total=len(chosen)))))
     return 0
 
 
@@ -223,26 +324,54 @@ def _sheet(options: argparse.Namespace) -> int:
 
     photos, styles = _pictures(options)
     model = StyleModel.load(model_folder(options.bundle))
-    _write(sheet(model, list(photos.values()), list(styles.values())), options.output)
+    write(sheet(model, list(photos.values()), list(styles.values())), options.output)
     return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
     from train.sheet import comparison
 
-    _write(comparison(_methods(options), *_pictures(options)), options.output)
+    methods = {
+        _label(name): _printed(_label(name), method)
+        for name, method in _methods(options).items()
+    }
+    write(comparison(methods, *_pictures(options)), options.output)
     return 0
 
 
-def _methods(options: argparse.Namespace) -> "dict[str, Stylize]":
-    """What --bundle and --tflite name, by the last part of their names."""
-    from sfumato.model import StyleModel
-    from train import evaluate
+def _printed(name: str, method: "Stylize") -> "Stylize":
+    """The method; it prints the distances of each picture that it makes."""
+    from train.evaluate import distances
 
-    return {
-        Path(name).name: evaluate.by_model(StyleModel.load(model_folder(name)))
-        for name in options.bundle
-    } | {path.name: evaluate.by_tflite(path) for path in options.tflite}
+    def stylize(pair, photo, painting):
+        picture = method(pair, photo, painting)
+        content, style = distances(picture, photo, painting)
+        print(
+            f"{' in '.join(pair)} by {name}: content {content:.3f}, style {style:.3f}"
+        )
+        return picture
+
+    return stylize
+
+
+def _methods(options: argparse.Namespace) -> "dict[str, Stylize]":
+    """What --bundle, --tflite, --hub and --optimize name."""
+    from sfumato.model import StyleModel
+    from train.methods import by_hub, by_model, by_tflite
+    from train.optimize import Method, by_optimisation
+
+    return (
+        {name: by_model(StyleModel.load(model_folder(name))) for name in options.bundle}
+        | {str(path): by_tflite(path) for path in options.tflite}
+        | {handle: by_hub(handle) for handle in options.hub}
+        | {name: by_optimisation(Method.load(name)) for name in options.optimize}
+    )
+
+
+def _label(name: str) -> str:
+    """The last part of a name; of a Hub handle, the one before its version."""
+    path = Path(name)
+    return path.parent.name if path.name.isdigit() else path.name
 
 
 def _pictures(options: argparse.Namespace) -> "list[dict[str, np.ndarray]]":
@@ -255,20 +384,16 @@ def _pictures(options: argparse.Namespace) -> "list[dict[str, np.ndarray]]":
     ]
 
 
-def _write(picture: "np.ndarray", path: Path) -> None:
-    from sfumato.images import encode
-
-    path.write_bytes(encode(picture, FORMATS[path.suffix.lower()]))
-
-
 RUN = {
     "fit": _fit,
+    "finetune": _finetune,
+    "distill": _distill,
     "evaluate": _evaluate,
     "mixing": _mixing,
     "curves": _curves,
     "sheet": _sheet,
     "compare": _compare,
-}
+} | atelier.RUN
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -3,9 +3,7 @@ painting is taken, as two independent pretrained networks see it."""
 
 import csv
 import functools
-import os
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from sfumato.images import center_crop, decode, resize, to_float, to_uint8
-from sfumato.model import StyleModel
+from sfumato.images import center_crop, decode, resize, to_float
 from train import losses
+from train.methods import Pair, Stylize
 from train.vgg import ALEXNET_LAYERS, build_alexnet, build_vgg16
 
 VGG_CONTENT = "relu3_3"
@@ -23,11 +21,6 @@ VGG_STYLE = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 ALEXNET_CONTENT = "relu3"
 # The size that pairs are scored at, shorter side and then centre crop.
 SIZE = 256
-
-# The file names of a photo and a painting.
-Pair = tuple[str, str]
-# A pair, its photo and its painting, uint8 [S, S, 3], to the stylized uint8 [S, S, 3].
-Stylize = Callable[[Pair, np.ndarray, np.ndarray], np.ndarray]
 
 
 class EvaluationError(ValueError):
@@ -137,67 +130,6 @@ def summarise(scores: list[PairScore]) -> dict[str, float]:
     return summary
 
 
-def by_model(model: StyleModel) -> Stylize:
-    """Pictures by one of our models."""
-    return lambda pair, photo, painting: model.stylize(photo, model.embed(painting))
-
-
-def by_images(folder: Path) -> Stylize:
-    """Pictures that are already there, as FOLDER/PHOTO_PAINTING.png, after the
-    stems of the pair's file names."""
-
-    def stylize(pair: Pair, photo: np.ndarray, painting: np.ndarray) -> np.ndarray:
-        path = folder / ("_".join(Path(name).stem for name in pair) + ".png")
-        try:
-            return decode(path)
-        except FileNotFoundError:
-            raise EvaluationError(f"{path} is missing.") from None
-
-    return stylize
-
-
-def by_tflite(folder: Path) -> Stylize:
-    """Pictures by a TensorFlow Lite pair in the layout of Magenta's: FOLDER holds
-    predict.tflite (style image to embedding) and transfer.tflite (photo and
-    embedding to picture)."""
-    for name in ("predict.tflite", "transfer.tflite"):
-        if not (folder / name).is_file():
-            raise EvaluationError(f"{folder / name} is missing.")
-    predict = tflite_interpreter(folder / "predict.tflite")
-    predict.allocate_tensors()
-    transfer = tflite_interpreter(folder / "transfer.tflite")
-    style_size = predict.get_input_details()[0]["shape"][1]
-
-    def stylize(pair: Pair, photo: np.ndarray, painting: np.ndarray) -> np.ndarray:
-        style = center_crop(resize(painting, style_size), style_size)
-        predict.set_tensor(
-            predict.get_input_details()[0]["index"], to_float(style)[None]
-        )
-        predict.invoke()
-        embedding = predict.get_tensor(predict.get_output_details()[0]["index"])
-        content_input, embedding_input = transfer.get_input_details()
-        transfer.resize_tensor_input(content_input["index"], (1, *photo.shape))
-        transfer.allocate_tensors()
-        transfer.set_tensor(content_input["index"], to_float(photo)[None])
-        transfer.set_tensor(embedding_input["index"], embedding)
-        transfer.invoke()
-        return to_uint8(
-            transfer.get_tensor(transfer.get_output_details()[0]["index"])[0]
-        )
-
-    return stylize
-
-
-def tflite_interpreter(path: Path) -> Any:
-    """A TensorFlow Lite network, on all cores."""
-    import tensorflow as tf
-
-    with warnings.catch_warnings():
-        # It is to move to a package of its own.
-        warnings.filterwarnings("ignore", r"\s*Warning: tf.lite.Interpreter")
-        return tf.lite.Interpreter(str(path), num_threads=os.cpu_count())
-
-
 def table(rows: dict[str, dict[str, float]]) -> str:
     """The summaries as a Markdown table, a row each."""
     lines = [
@@ -213,6 +145,22 @@ def table(rows: dict[str, dict[str, float]]) -> str:
             f"| {row['alexnet_content']:.4f} | {row['alexnet_style']:.4f} |"
         )
     return "\n".join(lines)
+
+
+def distances(
+    picture: np.ndarray, photo: np.ndarray, painting: np.ndarray
+) -> tuple[float, float]:
+    """The content distance to the photo, brought to the picture's size, and the mean
+    style distance to the painting, brought to its shorter side; all uint8 [H, W, 3]."""
+    shorter = min(picture.shape[:2])
+    vgg = build_vgg16(VGG_STYLE)
+    seen = vgg(to_float(picture)[None])
+    photo_seen = vgg(to_float(resize(photo, shorter))[None])
+    targets = grams(vgg, resize(painting, shorter), VGG_STYLE)
+    return (
+        number(losses.content_distance(seen[VGG_CONTENT], photo_seen[VGG_CONTENT])),
+        float(np.mean(style_distances(seen, VGG_STYLE, targets))),
+    )
 
 
 def square(path: Path, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from keras import ops
 
 from sfumato.images import encode
 from sfumato.model import StyleModel
-from train import losses
+from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
-from train.recipe import Loss, Recipe
+from train.recipe import Loss, Phase, Recipe
 from train.run import (
     STATE,
     Checkpoints,
@@ -44,30 +44,39 @@ DEVICE = "GPU"
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-class StyleTransfer(keras.Model):
-    """{"content", "style"} images [B, H, W, 3] to stylized images, with the loss.
-
-    The loss is a weighted sum of content_loss, of style_distance summed over the
-    layers, of total_variation and of checkerboard, through a frozen VGG-16 that is
-    not among the saved weights. Each term is also a metric of its own. `replicas`:
-    among how many devices a batch is split; their gradients are summed.
+class Trainer(keras.Model):
+    """{"content", "style"} images [B, H, W, 3] to stylized images; what learns by
+    them adds the loss. Each of its `terms` is a metric of its own. `replicas`: among
+    how many devices a batch is split; their gradients are summed.
     """
 
-    def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
+    def __init__(self, model: StyleModel, terms: Iterable[str], replicas: int = 1):
         super().__init__(name="style_transfer")
         self.predictor = model.predictor
         self.transformer = model.transformer
-        self.weights_of = loss
         self.replicas = replicas
+        # Whether batch normalisation goes by its running statistics, unchanged.
+        self.frozen_statistics = False
+        self.terms = {name: keras.metrics.Mean(name) for name in terms}
+
+    def call(self, inputs, training=False):
+        training = training and not self.frozen_statistics
+        embedding = self.predictor(inputs["style"], training=training)
+        return self.transformer([inputs["content"], embedding], training=training)
+
+
+class StyleTransfer(Trainer):
+    """A Trainer whose loss is a weighted sum of content_loss, of style_distance
+    summed over the layers, of total_variation and of checkerboard, through a frozen
+    VGG-16 that is not among the saved weights."""
+
+    def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
+        names = ["content", *loss.style_layers, "total_variation", "checkerboard"]
+        super().__init__(model, names, replicas)
+        self.weights_of = loss
         vgg = build_vgg16({*loss.style_layers, loss.content_layer})
         # A closure, because an attribute would become part of the saved weights.
         self.features = lambda image: vgg(image)
-        names = ["content", *loss.style_layers, "total_variation", "checkerboard"]
-        self.terms = {name: keras.metrics.Mean(name) for name in names}
-
-    def call(self, inputs, training=False):
-        embedding = self.predictor(inputs["style"], training=training)
-        return self.transformer([inputs["content"], embedding], training=training)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -110,61 +119,113 @@ def fit(
 ) -> bool:
     """Trains by the recipe; True when all its steps are done, False when stopped.
 
-    OUT holds the run's state, OUT/model the averaged networks (a folder for
-    StyleModel.load, export/convert.py and `evaluate`), OUT/history the same at
-    each checkpoint, log.csv, TensorBoard events and OUT/samples. With `resume` an
-    interrupted run goes on just as it would have; without it, a folder that holds
-    a run is refused. `start`: the folder of a model of the recipe's architecture
-    whose weights the run starts from, instead of random ones.
+    See `train` for what OUT holds. `start`: the folder of a model of the recipe's
+    architecture whose weights the run starts from, instead of random ones.
     """
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
+    strategy = distribution()
     earlier = None if start is None or resume else _started_from(start, recipe)
-    run = _open_run(out, recipe, resume)
-    keras.utils.set_random_seed(recipe.seed)
-    with _dtype_policy(POLICIES[run["precision"]]):
-        return _train(
-            recipe, content, style, out, run, resume, earlier, log_every, save_every
-        )
+    for folder in (content, style):
+        folder.report_skipped()
+    shown = samples(content, style, recipe)
+    task = Task(
+        recipe,
+        trainer=lambda model, replicas: StyleTransfer(model, recipe.loss, replicas),
+        dataset=lambda phase, first, steps: StyleTransferDataset(
+            content, style, phase.size, phase.batch, first, steps, recipe.seed
+        ),
+        sheet=lambda model: sheet(model, *shown),
+        card={"photos": len(content.paths), "paintings": len(style.paths)},
+        start=earlier,
+    )
+    return train(task, out, resume, strategy, log_every, save_every)
 
 
-def _train(
-    recipe: Recipe,
-    content: ImageFolder,
-    style: ImageFolder,
+@dataclasses.dataclass(frozen=True)
+class Task:
+    """What a run trains, and on what.
+
+    trainer: of a fresh model and the number of devices that a batch is split among.
+    dataset: of a phase, the first step and the number of steps. sheet: a picture
+    uint8 [H, W, 3] of how far a model is. card: what the manifest says of the data.
+    start: a model whose weights come before random ones. source: the name of the
+    model or teacher that the run learns from, which its resumption has to share.
+    """
+
+    recipe: Recipe
+    trainer: Callable[[StyleModel, int], Trainer]
+    dataset: Callable[[Phase, int, int], StyleTransferDataset]
+    sheet: Callable[[StyleModel], np.ndarray]
+    card: dict[str, Any]
+    start: StyleModel | None = None
+    source: str | None = None
+
+
+def train(
+    task: Task,
     out: Path,
-    run: dict[str, Any],
     resume: bool,
-    earlier: StyleModel | None,
+    strategy: Any,
     log_every: int,
     save_every: int,
 ) -> bool:
-    for folder in (content, style):
-        for path, reason in folder.skipped.items():
-            print(f"Skipping {path}: {reason}")
-    samples = _samples(content, style, recipe)
+    """Does a task, by what `distribution` gave; True when all its steps are done,
+    False when stopped.
 
-    strategy = _strategy()
+    OUT holds the run's state, OUT/model the averaged networks (a folder for
+    StyleModel.load, export/convert.py and `evaluate`), OUT/history the same at
+    each checkpoint, log.csv, TensorBoard events and OUT/samples. With `resume` an
+    interrupted run goes on just as it would have; without it, a folder that holds a
+    run is refused. Of several workers (TF_CONFIG) the first one writes; all read OUT
+    to resume.
+    """
+    with contextlib.ExitStack() as stack:
+        writes = out
+        if workers.among_workers():
+            stack.enter_context(workers.worker_errors(out))
+            writes = stack.enter_context(workers.writing_folder(strategy, out))
+        run = _open_run(out if resume else writes, task.recipe, resume, task.source)
+        if workers.among_workers():
+            run["precision"] = workers.agreed(strategy, run["precision"], POLICIES)
+        keras.utils.set_random_seed(task.recipe.seed)
+        stack.enter_context(_dtype_policy(POLICIES[run["precision"]]))
+        state = out / STATE if resume else None
+        return _train(task, writes, run, state, strategy, log_every, save_every)
+
+
+def _train(
+    task: Task,
+    out: Path,
+    run: dict[str, Any],
+    state: Path | None,
+    strategy: Any,
+    log_every: int,
+    save_every: int,
+) -> bool:
+    recipe = task.recipe
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         model = StyleModel(recipe.predictor, recipe.transformer)
-        trainer = StyleTransfer(
-            model,
-            recipe.loss,
-            1 if strategy is None else strategy.num_replicas_in_sync,
+        trainer = task.trainer(
+            model, 1 if strategy is None else strategy.num_replicas_in_sync
         )
         trainer.compile(
-            _optimizer(recipe),
+            _optimizer(
+                recipe, keras.optimizers.Adam if strategy is None else workers.JointAdam
+            ),
             # XLA's convolutions are slower than TensorFlow's own on a CPU.
             jit_compile=False if keras.backend.backend() == "tensorflow" else "auto",
         )
         trainer.build(
             {"content": (None, None, None, 3), "style": (None, None, None, 3)}
         )
-        if earlier is not None:
-            model.predictor.set_weights(earlier.predictor.get_weights())
-            model.transformer.set_weights(earlier.transformer.get_weights())
+        if task.start is not None:
+            model.predictor.set_weights(task.start.predictor.get_weights())
+            model.transformer.set_weights(task.start.transformer.get_weights())
         trainer.optimizer.build(trainer.trainable_variables)
-    if resume:
-        trainer.load_weights(out / STATE)
+    if workers.among_workers():
+        workers.adapt(trainer, strategy)
+    if state is not None:
+        trainer.load_weights(state)
     done = steps_done(trainer)
     started, seconds_before = time.monotonic(), run["seconds"]
 
@@ -178,16 +239,14 @@ def _train(
             "seconds": round(run["seconds"]),
             "precision": run["precision"],
             "hardware": f"{os.cpu_count()} cores, {platform.machine()}",
-            "photos": len(content.paths),
-            "paintings": len(style.paths),
-        }
+        } | task.card
         with averaged(trainer):
             model.save(out / HISTORY / f"{done:07d}")
             new = out / f"new-{MODEL}"
             model.save(new)
             shutil.rmtree(out / MODEL, ignore_errors=True)
             new.rename(out / MODEL)
-            picture = encode(sheet(model, *samples))
+            picture = encode(task.sheet(model))
         (out / "samples").mkdir(exist_ok=True)
         (out / "samples" / f"{done:07d}.png").write_bytes(picture)
 
@@ -198,16 +257,9 @@ def _train(
         for phase in recipe.phases:
             remaining = first + phase.steps - max(first, done)
             if remaining > 0:
-                progress.dataset = StyleTransferDataset(
-                    content,
-                    style,
-                    phase.size,
-                    phase.batch,
-                    max(first, done),
-                    remaining,
-                    recipe.seed,
-                )
-                # Anew, so that the graph knows this phase's image size.
+                progress.dataset = task.dataset(phase, max(first, done), remaining)
+                trainer.frozen_statistics = phase.frozen_statistics
+                # Anew, so that the graph knows this phase.
                 trainer.make_train_function(force=True)
                 trainer.fit(
                     progress.dataset,
@@ -223,7 +275,7 @@ def _train(
     return True
 
 
-def _samples(
+def samples(
     content: ImageFolder, style: ImageFolder, recipe: Recipe
 ) -> list[list[np.ndarray]]:
     """Photos and styles for the sample sheets; they are not trained on."""
@@ -247,7 +299,9 @@ def _started_from(folder: Path, recipe: Recipe) -> StyleModel:
     return model
 
 
-def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:
+def _open_run(
+    out: Path, recipe: Recipe, resume: bool, source: str | None = None
+) -> dict[str, Any]:
     """What must not change between a run's start and its resumption."""
     path = out / RUN
     described = json.loads(json.dumps(dataclasses.asdict(recipe)))
@@ -260,6 +314,11 @@ def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:
                 f"The recipe {recipe.name} is not the one that {out} was started "
                 f"with (see {path}); restore it, or train into another folder."
             )
+        if run.get("source") != source:
+            raise TrainingError(
+                f"{out} was started from {run.get('source')}, not from {source}; name "
+                "the same, or train into another folder."
+            )
         return run
     # A run that was stopped before its first checkpoint has nothing to lose.
     if (out / STATE).exists():
@@ -267,8 +326,10 @@ def _open_run(out: Path, recipe: Recipe, resume: bool) -> dict[str, Any]:
             f"{out} already holds a run; add --resume to continue it, or choose "
             "another --out."
         )
-    out.mkdir(parents=True, exist_ok=True)
     run = {"precision": faster_precision(), "seconds": 0.0, "recipe": described}
+    if source is not None:
+        run["source"] = source
+    out.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(run, indent=1) + "\n")
     return run
 
@@ -300,9 +361,10 @@ def faster_precision() -> str:
     return min(times, key=lambda precision: times[precision])
 
 
-def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
+def _optimizer(recipe: Recipe, adam: Any) -> keras.optimizers.Optimizer:
+    """adam: the class, keras.optimizers.Adam or one of its kind."""
     settings = recipe.optimizer
-    return keras.optimizers.Adam(
+    return adam(
         keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0,
             warmup_target=settings.learning_rate,
@@ -315,11 +377,14 @@ def _optimizer(recipe: Recipe) -> keras.optimizers.Optimizer:
     )
 
 
-def _strategy() -> Any:
-    """A MirroredStrategy over this machine's devices of type DEVICE, where
-    TensorFlow sees more than one; None elsewhere."""
+def distribution() -> Any:
+    """What splits batches: among the workers of TF_CONFIG, where it is set; by a
+    MirroredStrategy among this machine's devices of type DEVICE, where TensorFlow
+    sees more than one; None elsewhere. To be asked before any network is made."""
     if keras.backend.backend() != "tensorflow":
         return None
+    if workers.among_workers():
+        return workers.multi_worker_strategy()
     import tensorflow as tf
 
     devices = [device.name for device in tf.config.list_logical_devices(DEVICE)]

@@ -1,8 +1,11 @@
 """A recipe: everything that a training run depends on but the images."""
 
+import dataclasses
 import tomllib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from sfumato.model import tuples
 from sfumato.predictor import PredictorConfig
@@ -39,11 +42,18 @@ class Optimizer:
 
 @dataclass(frozen=True)
 class Phase:
-    """`steps` batches of `batch` photos and paintings of size x size pixels."""
+    """`steps` batches of `batch` photos and paintings of size x size pixels.
+
+    frozen_statistics: batch normalisation goes by its running statistics as they
+    are, in training as in use. Early on it needs those of the batch; later their
+    noise, of a few very different paintings, is what keeps the predictor from
+    telling styles apart.
+    """
 
     size: int
     batch: int
     steps: int
+    frozen_statistics: bool = False
 
 
 @dataclass(frozen=True)
@@ -52,7 +62,8 @@ class Recipe:
     seed: int
     predictor: PredictorConfig
     transformer: TransformerConfig
-    loss: Loss
+    # Loss, or what another kind of training has in its place.
+    loss: Any
     optimizer: Optimizer
     phases: tuple[Phase, ...]
 
@@ -60,26 +71,57 @@ class Recipe:
     def steps(self) -> int:
         return sum(phase.steps for phase in self.phases)
 
+    def lasting(self, steps: int | None) -> "Recipe":
+        """The same in so many steps, each phase with its share but at least one."""
+        if steps is None:
+            return self
+        share = steps / self.steps
+        phases = tuple(
+            dataclasses.replace(phase, steps=max(1, round(share * phase.steps)))
+            for phase in self.phases
+        )
+        warmup = min(self.optimizer.warmup_steps, steps // 2)
+        optimizer = dataclasses.replace(self.optimizer, warmup_steps=warmup)
+        return dataclasses.replace(self, optimizer=optimizer, phases=phases)
+
     @classmethod
-    def load(cls, name: str) -> "Recipe":
-        """A recipe of train/recipes by its name, or any TOML file by its path."""
-        path = Path(name)
-        if path.suffix != ".toml":
-            path = RECIPES / f"{name}.toml"
-        if not path.is_file():
-            known = ", ".join(sorted(found.stem for found in RECIPES.glob("*.toml")))
-            raise RecipeError(f"There is no recipe {name!r}; there are {known}.")
+    def load(
+        cls,
+        name: str,
+        loss: Callable[..., Any] = Loss,
+        networks: Mapping[str, Any] | None = None,
+    ) -> "Recipe":
+        """A recipe of train/recipes by its name, or any TOML file by its path.
+
+        loss: the class of its loss section. networks: a model's manifest, whose
+        predictor and transformer stand in for the recipe's.
+        """
+        path = find(name, RECIPES)
         try:
             values = tomllib.loads(path.read_text())
+            for network in ("predictor", "transformer"):
+                if networks is not None:
+                    values[network] = networks[network]
             return cls(
                 name=path.stem,
                 seed=values.pop("seed"),
                 predictor=PredictorConfig(**tuples(values.pop("predictor"))),
                 transformer=TransformerConfig(**tuples(values.pop("transformer"))),
-                loss=Loss(**tuples(values.pop("loss"))),
+                loss=loss(**tuples(values.pop("loss"))),
                 optimizer=Optimizer(**values.pop("optimizer")),
                 phases=tuple(Phase(**phase) for phase in values.pop("phases")),
                 **values,
             )
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
             raise RecipeError(f"{path}: {error}") from error
+
+
+def find(name: str, folder: Path) -> Path:
+    """A recipe of `folder` by its name, or any TOML file by its path."""
+    path = Path(name)
+    if path.suffix != ".toml":
+        path = folder / f"{name}.toml"
+    if not path.is_file():
+        known = ", ".join(sorted(found.stem for found in folder.glob("*.toml")))
+        raise RecipeError(f"There is no recipe {name!r}; there are {known}.")
+    return path

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 import keras
 import numpy as np
@@ -23,14 +24,31 @@ from rich.progress import (
 )
 from rich.progress import Progress as Bar
 
-from train.data import StyleTransferDataset
-
 STATE = "state.weights.h5"
 LOG = "log.csv"
 
 
 class TrainingError(RuntimeError):
     """Training cannot go on; the message says why and what to do."""
+
+
+def progress_bar() -> Bar:
+    """A bar with the rate, a field of its tasks, and the time left."""
+    return Bar(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(elapsed_when_finished=True),
+    )
+
+
+class TimedDataset(Protocol):
+    """ready_at: when each item was ready, by time.perf_counter()."""
+
+    ready_at: dict[int, float]
 
 
 class Progress(keras.callbacks.Callback):
@@ -47,16 +65,8 @@ class Progress(keras.callbacks.Callback):
         self.out = out
         self.step = done
         self.interval = interval
-        self.dataset: StyleTransferDataset | None = None
-        self.bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-        )
+        self.dataset: TimedDataset | None = None
+        self.bar = progress_bar()
         self.task = self.bar.add_task("training", total=steps, completed=done, rate="")
         self.writer = _tensorboard(out)
         self._forget_after(done)
@@ -158,8 +168,12 @@ def steps_done(model: keras.Model) -> int:
     return int(ops.convert_to_numpy(model.optimizer.iterations))
 
 
+class Stoppable(Protocol):
+    stop_training: bool
+
+
 @contextlib.contextmanager
-def stop_on_signal(model: keras.Model) -> Iterator[None]:
+def stop_on_signal(model: Stoppable) -> Iterator[None]:
     """Ctrl-C and SIGTERM let the step in hand end, so that its state is saved."""
 
     def stop(number: int, frame: FrameType | None) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from sfumato.model import StyleModel
-from train.evaluate import Stylize
+from train.methods import Stylize
 
 LABEL_HEIGHT = 28
 
@@ -31,7 +31,7 @@ def comparison(
     for every photo in every style: the photo, the style, and what each method makes
     of them, under a line with the methods' names."""
     size = next(iter(photos.values())).shape[0]
-    rows = [_labels(["photo", "style", *methods], size)]
+    rows = [labels(["photo", "style", *methods], size)]
     for photo_name, photo in photos.items():
         for style_name, style in styles.items():
             pair = photo_name, style_name
@@ -40,11 +40,13 @@ def comparison(
     return np.vstack(rows)
 
 
-def _labels(names: list[str], width: int) -> np.ndarray:
+def labels(names: list[str], width: int) -> np.ndarray:
     """Names in black on white, one above each column: uint8 [LABEL_HEIGHT, W, 3]."""
     line = Image.new("RGB", (width * len(names), LABEL_HEIGHT), "white")
     draw = ImageDraw.Draw(line)
-    font = ImageFont.load_default(0.6 * LABEL_HEIGHT)
+    size = 0.6 * LABEL_HEIGHT
+    longest = max(map(ImageFont.load_default(size).getlength, names))
+    font = ImageFont.load_default(size * min(1.0, 0.92 * width / longest))
     for index, name in enumerate(names):
         middle = ((index + 0.5) * width, LABEL_HEIGHT / 2)
         draw.text(middle, name, fill="black", font=font, anchor="mm")

