@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from browser import CHROMIUM_ARGUMENTS, DIST, MODELS, ROOT, Tab
 from flask import Flask
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 from waitress import wasyncore
 
@@ -59,6 +60,20 @@ def publish(model: StyleModel, models: Path) -> None:
     name = model.manifest["name"]
     model.save(models / name)
     (models / "index.json").write_text(json.dumps({"default": name, "models": [name]}))
+
+
+@pytest.fixture(scope="session")
+def folders(tmp_path_factory) -> tuple[Path, Path]:
+    """Photos and paintings: seeded colour fields, distinct from each other."""
+    random = np.random.default_rng(0)
+    root = tmp_path_factory.mktemp("images")
+    for kind in ("content", "style"):
+        (root / kind / "deeper").mkdir(parents=True)
+        for index in range(6):
+            field = random.integers(0, 256, (7, 9, 3), np.uint8)
+            picture = Image.fromarray(field).resize((96, 80), Image.Resampling.BICUBIC)
+            picture.save(root / kind / "deeper" / f"{index}.png")
+    return root / "content", root / "style"
 
 
 @pytest.fixture(scope="session")

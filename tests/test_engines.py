@@ -94,7 +94,7 @@ def test_without_a_server_the_engine_before_stays(loose_tab: Tab, site: str) -> 
     loose_tab.open(f"{site}?backend=wasm&size=32")
     refused = loose_tab.page.evaluate(REFUSED_USE, "server")
     assert refused == "network: This page's server does not paint (status 404)."
-    photo = sample("coffee.jpg", 32, 32)
+    photo = sample("chelsea.jpg", 32, 32)
     assert loose_tab.stylize(photo, loose_tab.embed(photo)).std() > 0.02
     assert loose_tab.page.evaluate("sfumato.memory()")["backend"] == "wasm"
 
@@ -110,7 +110,7 @@ def test_without_webgpu_the_engine_before_stays(loose_tab: Tab, site: str) -> No
     assert refused == (
         "crash: Nothing here can paint. WebGPU is missing in this browser."
     )
-    photo = sample("coffee.jpg", 32, 32)
+    photo = sample("chelsea.jpg", 32, 32)
     assert loose_tab.stylize(photo, loose_tab.embed(photo)).std() > 0.02
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from sfumato.images import decode
 from train import evaluate
 from train.__main__ import main
+from train.methods import by_tflite
 from train.sheet import LABEL_HEIGHT
 
 PAIRS = [("photo.png", "painting.png")]
@@ -155,7 +156,7 @@ def test_published_scores_of_the_tflite_peer_are_reproduced_pair_by_pair(shared)
     with (shared / "peers" / "scores" / "magenta-mobile.csv").open() as file:
         rows = list(csv.DictReader(file))[::10]
     pairs = [(row["content"], row["style"]) for row in rows]
-    stylize = evaluate.by_tflite(shared / "peers" / "magenta-mobile")
+    stylize = by_tflite(shared / "peers" / "magenta-mobile")
     scores = list(evaluate.evaluate(pairs, validation, stylize))
     for row, score in zip(rows, scores, strict=True):
         expected = [float(row["content_distance"]), float(row["style_distance"])]

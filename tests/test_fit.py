@@ -32,20 +32,6 @@ RECIPE = Recipe(
 )
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory) -> tuple[Path, Path]:
-    """Photos and paintings: seeded colour fields, distinct from each other."""
-    random = np.random.default_rng(0)
-    root = tmp_path_factory.mktemp("images")
-    for kind in ("content", "style"):
-        (root / kind / "deeper").mkdir(parents=True)
-        for index in range(6):
-            field = random.integers(0, 256, (7, 9, 3), np.uint8)
-            picture = Image.fromarray(field).resize((96, 80), Image.Resampling.BICUBIC)
-            picture.save(root / kind / "deeper" / f"{index}.png")
-    return root / "content", root / "style"
-
-
 def run(recipe: Recipe, folders: tuple[Path, Path], out: Path, **options: Any) -> bool:
     content, style = folders
     return fit(recipe, content, style, out, **options)
@@ -126,6 +112,21 @@ def test_run_writes_logs_samples_and_the_averaged_model(whole_run):
     assert np.abs(raw - average).max() > 0
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_frozen_statistics_stay_as_they_are(folders, tmp_path, frozen):
+    phase = Phase(size=32, batch=2, steps=3, frozen_statistics=frozen)
+    recipe = dataclasses.replace(RECIPE, phases=(phase,))
+    assert run(recipe, folders, tmp_path / "run")
+    model = StyleModel.load(tmp_path / "run" / "model")
+    for network, norm in (
+        (model.predictor, "conv0_norm"),
+        (model.transformer.encoder, "contract0_norm"),
+    ):
+        layer = network.get_layer(norm)
+        untouched = np.array_equal(layer.moving_mean, np.zeros_like(layer.moving_mean))
+        assert untouched == frozen
+
+
 def test_training_leaves_no_precision_behind(whole_run):
     assert keras.config.dtype_policy().name == "float32"
 
@@ -155,7 +156,7 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 two = [tf.config.LogicalDeviceConfiguration()] * 2
 tf.config.set_logical_device_configuration(cpu, two)
 fit.DEVICE = "CPU"
-assert fit._strategy().num_replicas_in_sync == 2
+assert fit.distribution().num_replicas_in_sync == 2
 recipe = fit.dataclasses.replace(RECIPE, phases=RECIPE.phases[:1])
 folders = Path({str(folders[0])!r}), Path({str(folders[1])!r})
 assert run(recipe, folders, Path({str(tmp_path / "run")!r}), log_every=2)
