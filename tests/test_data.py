@@ -96,10 +96,23 @@ def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():
     assert all(result.shape == image.shape for result in results)
 
 
-def test_softening_blurs_few_photos_and_keeps_the_others():
+def is_grey(image: np.ndarray) -> bool:
+    return not np.ptp(image, axis=-1).any()
+
+
+def test_recolouring_leaves_few_without_colours():
+    image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    results = [recolour(image, np.random.default_rng(seed)) for seed in range(400)]
+    assert 18 < sum(map(is_grey, results)) < 52
+
+
+def test_softening_blurs_or_greys_few_photos_and_keeps_the_others():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     results = [soften(image, np.random.default_rng(seed)) for seed in range(400)]
-    blurred = [result for result in results if not np.array_equal(image, result)]
+    assert all(result.shape == image.shape for result in results)
+    grey = [result for result in results if is_grey(result)]
+    assert 18 < len(grey) < 52
+    changed = [result for result in results if not np.array_equal(image, result)]
+    blurred = [result for result in changed if not is_grey(result)]
     assert 18 < len(blurred) < 52
-    assert all(result.shape == image.shape for result in blurred)
     assert all(result.std() < 0.8 * image.std() for result in blurred)

@@ -17,7 +17,7 @@ from sfumato.images import decode, resize, to_float
 from train import atelier, losses
 from train.__main__ import main
 from train.bench import time_iteration
-from train.descent import Step, minimise
+from train.descent import EvenedImage, Step, minimise
 from train.limit import limit
 from train.optimize import (
     METHODS,
@@ -113,6 +113,25 @@ def test_styles_are_mixed_by_weight():
         style_terms((first, 0.0))
 
 
+@pytest.mark.parametrize("shape", [(8, 9), (7, 12)])
+def test_an_evened_image_is_the_image_and_its_gradient_is_by_finite_differences(shape):
+    random = np.random.default_rng(0)
+    image = random.uniform(0.02, 0.98, (*shape, 3)).astype(np.float32)
+    evened = EvenedImage(*shape)
+    values = evened.values(image)
+    np.testing.assert_allclose(evened.image(values), image, atol=1e-6)
+    assert evened.image(evened.values(np.zeros_like(image))) == pytest.approx(0.01)
+
+    weights = random.normal(size=image.shape)
+    gradient = evened.gradient(image, weights)
+    for index in (0, 5, 100, values.size - 1):
+        step = np.zeros_like(values)
+        step[index] = 0.05
+        ahead, behind = evened.image(values + step), evened.image(values - step)
+        slope = ((ahead.astype(np.float64) - behind) * weights).sum() / 0.1
+        assert gradient[index] == pytest.approx(slope, rel=0.02, abs=1e-3)
+
+
 @pytest.mark.parametrize("optimizer", ["lbfgs", "adam"])
 def test_a_descent_finds_a_known_minimum_within_bounds_and_is_traced_once(optimizer):
     wanted = np.random.default_rng(0).uniform(-0.5, 1.5, (8, 9, 3)).astype(np.float32)
@@ -123,7 +142,7 @@ def test_a_descent_finds_a_known_minimum_within_bounds_and_is_traced_once(optimi
         return {"distance": tf.reduce_mean(tf.square(image - wanted))}
 
     steps: list[Step] = []
-    outcome = minimise(terms, noise((8, 9), 0), optimizer, 200, 0.05, steps.append)
+    outcome = minimise(terms, noise((8, 9), 0), optimizer, 500, 0.05, steps.append)
     np.testing.assert_allclose(outcome.image, np.clip(wanted, 0, 1), atol=2e-3)
     assert len(traced) == 1
     assert outcome.ended == "done"

@@ -115,23 +115,30 @@ class StyleTransferDataset(keras.utils.PyDataset):
     def images(self, step: int) -> dict[str, np.ndarray]:
         """The batch of a training step."""
         random = np.random.default_rng([self.seed, step])
-        numbers = range(step * self.batch, (step + 1) * self.batch)
-        content = [
-            soften(
-                crop(self.content.draw(number, self.seed), self.size, random), random
-            )
-            for number in numbers
-        ]
+        content = self.photos(step, random)
         style = [
             recolour(
                 crop(self.style.draw(number, self.seed + 1), self.size, random), random
             )
-            for number in numbers
+            for number in self.numbers(step)
         ]
         return {
             "content": to_float(np.stack(content)),
             "style": to_float(np.stack(style)),
         }
+
+    def numbers(self, step: int) -> range:
+        """Which images of a folder's sequence the batch of a step takes."""
+        return range(step * self.batch, (step + 1) * self.batch)
+
+    def photos(self, step: int, random: np.random.Generator) -> list[np.ndarray]:
+        """The photos of a step's batch."""
+        return [
+            soften(
+                crop(self.content.draw(number, self.seed), self.size, random), random
+            )
+            for number in self.numbers(step)
+        ]
 
 
 def _reader(size: int) -> Callable[[Path], np.ndarray]:
@@ -164,19 +171,24 @@ def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarra
 def soften(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """One time in twelve, the photo blurred, from slightly to hardly more than a
     gradient: skies, mist and blurred backgrounds are where a network that lacks
-    texture to work with leaves a pattern of its own."""
-    if random.random() < 11 / 12:
-        return image
-    blur = ImageFilter.GaussianBlur(40.0 ** random.random())
-    return np.asarray(Image.fromarray(image).filter(blur))
+    texture to work with leaves a pattern of its own. One time in twelve, without its
+    colours, where those of the network's own would show."""
+    picture = Image.fromarray(image)
+    if random.random() < 1 / 12:
+        picture = picture.filter(ImageFilter.GaussianBlur(40.0 ** random.random()))
+    if random.random() < 1 / 12:
+        picture = picture.convert("L").convert("RGB")
+    return np.asarray(picture)
 
 
 def recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Half of the time, another brightness, contrast, saturation and hue: more
-    palettes than the folder holds."""
+    palettes than the folder holds. One time in twelve, none but grey."""
+    picture = Image.fromarray(image)
+    if random.random() < 1 / 12:
+        return np.asarray(picture.convert("L").convert("RGB"))
     if random.random() < 0.5:
         return image
-    picture = Image.fromarray(image)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         picture = enhance(picture).enhance(random.uniform(0.5, 1.6))
     hue, saturation, value = picture.convert("HSV").split()

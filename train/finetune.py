@@ -8,7 +8,8 @@ from keras import ops
 
 from sfumato.images import to_float
 from sfumato.model import STYLE_SIZE, StyleModel
-from train.data import ImageFolder, StyleTransferDataset, crop, recolour, soften
+from train import losses
+from train.data import ImageFolder, StyleTransferDataset, crop, recolour
 from train.evaluate import square
 from train.fit import StyleTransfer, Task, distribution, train
 from train.methods import by_model
@@ -19,6 +20,8 @@ GALLERY = Path(__file__).parent.parent / "web" / "public" / "gallery"
 # Photos and pictures of the preview sheet.
 SHOWN_PHOTOS = 2
 SHOWN_STYLES = 3
+# How much more it weighs to lose of a photo what was not lost before.
+HELD = 4.0
 
 
 class RehearsingDataset(StyleTransferDataset):
@@ -33,12 +36,7 @@ class RehearsingDataset(StyleTransferDataset):
     def images(self, step: int) -> dict[str, np.ndarray]:
         random = np.random.default_rng([self.seed, step])
         own = (self.batch + 1) // 2
-        content = [
-            soften(
-                crop(self.content.draw(number, self.seed), self.size, random), random
-            )
-            for number in range(step * self.batch, (step + 1) * self.batch)
-        ]
+        content = self.photos(step, random)
         style = [
             crop(self.style.draw(number, self.seed + 1), self.size, random)
             for number in range(step * own, (step + 1) * own)
@@ -62,7 +60,9 @@ class FineTuning(StyleTransfer):
     """The loss of StyleTransfer, but a rehearsed image is held to what the model
     painted before: that picture stands in for its photo and for its style (learning
     without forgetting, Li & Hoiem 2016, arXiv 1606.09282, with the features of
-    VGG-16 in place of class probabilities)."""
+    VGG-16 in place of class probabilities). And a picture of one's own that keeps
+    less of its photo than the model kept before pays HELD times for the difference:
+    what the style gains must not come at the photo's cost."""
 
     def __init__(self, model: StyleModel, loss: Loss, before: StyleModel, replicas=1):
         super().__init__(model, loss, replicas)
@@ -71,16 +71,23 @@ class FineTuning(StyleTransfer):
             [content, before.predictor(style, training=False)], training=False
         )
 
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+    def targets(self, x):
         painted = self.before(x["content"], x["style"])
         rehearsed = ops.reshape(x["rehearsed"], (-1, 1, 1, 1))
         reference = {
             name: ops.where(rehearsed > 0, painted, x[name])
             for name in ("content", "style")
         }
-        return super().compute_loss(reference, y_pred=y_pred)
+        return super().targets(reference)
+
+    def values(self, x, y_pred, training):
+        values = super().values(x, y_pred, training)
+        layer = self.weights_of.content_layer
+        photo = self.features(x["content"])[layer]
+        painted = self.features(self.before(x["content"], x["style"]))[layer]
+        lost = values["content"] - losses.content_loss(painted, photo)
+        own = 1.0 - x["rehearsed"]
+        return values | {"content": values["content"] + HELD * own * ops.relu(lost)}
 
 
 def finetune(

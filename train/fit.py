@@ -41,6 +41,8 @@ HISTORY = "history"
 SAMPLES = 5
 # What a batch is split among.
 DEVICE = "GPU"
+# Pixels that a photo is extended by where its border is compared.
+FRAME = 16
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -61,18 +63,22 @@ class Trainer(keras.Model):
 
     def call(self, inputs, training=False):
         training = training and not self.frozen_statistics
-        embedding = self.predictor(inputs["style"], training=training)
+        embedding = self.embed(inputs, training)
         return self.transformer([inputs["content"], embedding], training=training)
+
+    def embed(self, inputs, training):
+        """The style embeddings [B, E] that a batch is painted under."""
+        return self.predictor(inputs["style"], training=training)
 
 
 class StyleTransfer(Trainer):
     """A Trainer whose loss is a weighted sum of content_loss, of style_distance
-    summed over the layers, of total_variation and of checkerboard, through a frozen
-    VGG-16 that is not among the saved weights."""
+    summed over the layers, of total_variation, of checkerboard and of
+    border_distance, through a frozen VGG-16 that is not among the saved weights."""
 
     def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
-        names = ["content", *loss.style_layers, "total_variation", "checkerboard"]
-        super().__init__(model, names, replicas)
+        plain = ("total_variation", "checkerboard", "border")
+        super().__init__(model, ["content", *loss.style_layers, *plain], replicas)
         self.weights_of = loss
         vgg = build_vgg16({*loss.style_layers, loss.content_layer})
         # A closure, because an attribute would become part of the saved weights.
@@ -82,20 +88,7 @@ class StyleTransfer(Trainer):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         weights = self.weights_of
-        content = self.features(x["content"])[weights.content_layer]
-        style = self.features(x["style"])
-        stylized = self.features(y_pred)
-        values = {
-            "content": losses.content_loss(
-                stylized[weights.content_layer], ops.stop_gradient(content)
-            ),
-            "total_variation": losses.total_variation(y_pred),
-            "checkerboard": losses.checkerboard(y_pred),
-        }
-        for layer in weights.style_layers:
-            target = ops.stop_gradient(losses.gram_matrix(style[layer]))
-            gram = losses.gram_matrix(stylized[layer])
-            values[layer] = losses.style_distance(gram, target)
+        values = self.values(x, y_pred, training)
         for name, value in values.items():
             self.terms[name].update_state(value)
         means = {name: ops.mean(value) for name, value in values.items()}
@@ -104,7 +97,46 @@ class StyleTransfer(Trainer):
             + weights.style * sum(means[layer] for layer in weights.style_layers)
             + weights.total_variation * means["total_variation"]
             + weights.checkerboard * means["checkerboard"]
+            + weights.border * means["border"]
         ) / self.replicas
+
+    def values(self, x, y_pred, training):
+        """The terms of the loss, not yet weighted, by name, [B] each."""
+        content, grams = self.targets(x)
+        stylized = self.features(y_pred)
+        values = {
+            "content": losses.content_loss(
+                stylized[self.weights_of.content_layer], ops.stop_gradient(content)
+            ),
+            "total_variation": losses.total_variation(y_pred),
+            "checkerboard": losses.checkerboard(y_pred),
+            "border": losses.border_distance(
+                y_pred, ops.stop_gradient(self.framed(x, training))
+            ),
+        }
+        for layer, target in grams.items():
+            gram = losses.gram_matrix(stylized[layer])
+            values[layer] = losses.style_distance(gram, ops.stop_gradient(target))
+        return values
+
+    def targets(self, x):
+        """What a batch is to look like: content features [B, h, w, C], and the Gram
+        matrix [B, C, C] of each style layer."""
+        content = self.features(x["content"])[self.weights_of.content_layer]
+        style = self.features(x["style"])
+        layers = self.weights_of.style_layers
+        return content, {name: losses.gram_matrix(style[name]) for name in layers}
+
+    def framed(self, x, training):
+        """A batch as it is painted where the photos go on, mirrored, beyond their
+        borders."""
+        training = training and not self.frozen_statistics
+        width = [(0, 0), (FRAME, FRAME), (FRAME, FRAME), (0, 0)]
+        content = ops.pad(x["content"], width, mode="reflect")
+        painted = self.transformer(
+            [content, self.embed(x, training)], training=training
+        )
+        return painted[:, FRAME:-FRAME, FRAME:-FRAME]
 
 
 def fit(

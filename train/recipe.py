@@ -26,6 +26,7 @@ class Loss:
     style: float
     total_variation: float
     checkerboard: float
+    border: float
     content_layer: str
     style_layers: tuple[str, ...]
 

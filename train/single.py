@@ -10,7 +10,7 @@ from sfumato.images import decode, resize, to_float
 from sfumato.layers import StyleAffine
 from sfumato.model import STYLE_SIZE, StyleModel
 from train import losses
-from train.data import ImageFolder, StyleTransferDataset, crop, soften
+from train.data import ImageFolder, StyleTransferDataset, crop
 from train.fit import SAMPLES, StyleTransfer, Task, distribution, train
 from train.recipe import Loss, Recipe
 from train.run import TrainingError
@@ -25,13 +25,7 @@ class PhotoDataset(StyleTransferDataset):
 
     def images(self, step: int) -> dict[str, np.ndarray]:
         random = np.random.default_rng([self.seed, step])
-        photos = [
-            soften(
-                crop(self.content.draw(number, self.seed), self.size, random), random
-            )
-            for number in range(step * self.batch, (step + 1) * self.batch)
-        ]
-        return {"content": to_float(np.stack(photos))}
+        return {"content": to_float(np.stack(self.photos(step, random)))}
 
 
 class OneStyle(StyleTransfer):
@@ -50,37 +44,14 @@ class OneStyle(StyleTransfer):
         seen = self.features(to_float(style)[None])
         grams = {layer: losses.gram_matrix(seen[layer]) for layer in loss.style_layers}
         # A closure, because Keras would wrap and track the tensors.
-        self.target = lambda layer: grams[layer]
+        self.grams = lambda: grams
 
-    def call(self, inputs, training=False):
-        training = training and not self.frozen_statistics
-        content = inputs["content"]
-        embedding = ops.zeros((ops.shape(content)[0], self.embedding_size))
-        return self.transformer([content, embedding], training=training)
+    def embed(self, inputs, training):
+        return ops.zeros((ops.shape(inputs["content"])[0], self.embedding_size))
 
-    def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
-        weights = self.weights_of
-        content = ops.stop_gradient(self.features(x["content"])[weights.content_layer])
-        stylized = self.features(y_pred)
-        values = {
-            "content": losses.content_loss(stylized[weights.content_layer], content),
-            "total_variation": losses.total_variation(y_pred),
-            "checkerboard": losses.checkerboard(y_pred),
-        }
-        for layer in weights.style_layers:
-            gram = losses.gram_matrix(stylized[layer])
-            values[layer] = losses.style_distance(gram, self.target(layer))
-        for name, value in values.items():
-            self.terms[name].update_state(value)
-        means = {name: ops.mean(value) for name, value in values.items()}
-        return (
-            weights.content * means["content"]
-            + weights.style * sum(means[layer] for layer in weights.style_layers)
-            + weights.total_variation * means["total_variation"]
-            + weights.checkerboard * means["checkerboard"]
-        ) / self.replicas
+    def targets(self, x):
+        content = self.features(x["content"])[self.weights_of.content_layer]
+        return content, self.grams()
 
 
 def single(
