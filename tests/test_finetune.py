@@ -15,7 +15,8 @@ from sfumato.model import StyleModel
 from train.__main__ import main
 from train.data import ImageFolder
 from train.evaluate import grams, square, style_distances
-from train.finetune import GALLERY, FineTuning, RehearsingDataset, finetune
+from train.finetune import GALLERY, HELD, FineTuning, RehearsingDataset, finetune
+from train.fit import StyleTransfer
 from train.recipe import Recipe
 from train.sheet import LABEL_HEIGHT
 from train.vgg import build_vgg16
@@ -121,6 +122,33 @@ def test_what_is_rehearsed_costs_nothing_while_it_is_painted_as_before(recipe, b
         painted = trainer(batch)
         total = float(trainer.compute_loss(batch, y_pred=painted))
         assert least <= total <= most
+
+
+def test_losing_more_of_the_photo_than_before_costs_more(recipe, bundle):
+    before = StyleModel.load(bundle)
+    loss = Recipe.load(str(recipe), networks=before.manifest).loss
+    held = FineTuning(StyleModel.load(bundle), loss, before)
+    plain = StyleTransfer(StyleModel.load(bundle), loss)
+    photo = to_float(picture(32, 32, 1))[None]
+    batch = {
+        "content": photo,
+        "style": to_float(picture(32, 32, 2))[None],
+        "rehearsed": np.array([0], np.float32),
+    }
+
+    def content(trainer, painted) -> float:
+        return float(trainer.values(batch, painted, training=False)["content"][0])
+
+    as_before = held(batch)
+    assert content(held, as_before) == pytest.approx(content(plain, as_before))
+    assert content(held, photo) == pytest.approx(0, abs=1e-6)
+    worse = 1.0 - photo
+    lost = content(plain, worse) - content(plain, as_before)
+    assert lost > 0.1
+    expected = content(plain, worse) + HELD * lost
+    assert content(held, worse) == pytest.approx(expected, rel=1e-4)
+    batch["rehearsed"] = np.array([1], np.float32)
+    assert content(held, held(batch)) == pytest.approx(0, abs=1e-6)
 
 
 def test_half_of_a_batch_is_the_users_own(paintings):

@@ -256,8 +256,8 @@ def test_resuming_needs_a_checkpoint(folders, tmp_path):
 
 
 def test_recipes_are_found_by_name_and_errors_say_what_there_is(tmp_path):
-    assert Recipe.load("first").steps > 1000
-    with pytest.raises(RecipeError, match=r"'nonsense'; there are .*first"):
+    assert Recipe.load("default").steps > 1000
+    with pytest.raises(RecipeError, match=r"'nonsense'; there are .*default"):
         Recipe.load("nonsense")
     broken = tmp_path / "broken.toml"
     broken.write_text("seed = 1\nsped = 2\n")
@@ -266,7 +266,7 @@ def test_recipes_are_found_by_name_and_errors_say_what_there_is(tmp_path):
 
 
 def test_command_line_reports_errors_in_words(tmp_path, capsys):
-    arguments = ["fit", "--recipe", "first", "--out", str(tmp_path / "out")]
+    arguments = ["fit", "--recipe", "default", "--out", str(tmp_path / "out")]
     arguments += ["--content", str(tmp_path / "none"), "--style", str(tmp_path)]
     assert main(arguments) == 1
     assert "is not a folder" in capsys.readouterr().err
