@@ -36,11 +36,11 @@ average = 0.9
 [[phases]]
 size = 32
 batch = 4
-steps = 60
+steps = 150
 [[phases]]
 size = 48
 batch = 2
-steps = 20
+steps = 50
 frozen_statistics = true
 """
 
@@ -73,7 +73,7 @@ def test_the_student_learns_the_teachers_pictures(
     loaded = Recipe.load(str(recipe), Imitation)
     content, style = folders
     assert distill(
-        loaded, str(teacher), content, style, out, log_every=10, save_every=80
+        loaded, str(teacher), content, style, out, log_every=10, save_every=200
     )
     with (out / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
