@@ -369,9 +369,13 @@ def _methods(options: argparse.Namespace) -> "dict[str, Stylize]":
 
 
 def _label(name: str) -> str:
-    """The last part of a name; of a Hub handle, the one before its version."""
+    """The last part of a name; of a Hub handle, the one before its version, of a
+    run's model, the run's."""
+    from train.fit import MODEL
+
     path = Path(name)
-    return path.parent.name if path.name.isdigit() else path.name
+    unspoken = path.name.isdigit() or path.name == MODEL
+    return path.parent.name if unspoken else path.name
 
 
 def _pictures(options: argparse.Namespace) -> "list[dict[str, np.ndarray]]":
