@@ -43,7 +43,7 @@ def test_command_line_draws_a_row_or_a_picture(tmp_path, capsys):
     assert decode(tmp_path / "out.png").shape == (LABEL_HEIGHT + 48, 4 * 48, 3)
     printed = capsys.readouterr().out
     assert "relu2_1 " in printed
-    assert "layers 1–1 0." in printed
+    assert "layers 1-1 0." in printed
     assert main([*common, "--style", "1"]) == 0
     assert decode(tmp_path / "out.png").shape == (48, 48, 3)
     assert main([*common, "--content", "relu7"]) == 1

@@ -426,7 +426,7 @@ def _reconstruct(options: argparse.Namespace) -> int:
         else:
             own = vgg(outcome.image[None])
             distance = np.mean(style_distances(own, VGG_STYLE, target))
-            caption = f"layers 1–{what} {distance:.3f}"
+            caption = f"layers 1-{what} {distance:.3f}"
         print(caption)
         captions.append(caption)
         pictures.append(picture)
