@@ -29,7 +29,7 @@ def root(tmp_path):
 
 @pytest.fixture
 def bundle(models_folder, tmp_path):
-    return shutil.copytree(models_folder / "untrained", tmp_path / "model")
+    return shutil.copytree(models_folder / "untrained", tmp_path / "untrained")
 
 
 def test_the_photo_itself_has_no_content_distance(root):
