@@ -126,8 +126,8 @@ class EvenedImage:
         return self._filtered(by_logits, self.scale).ravel()
 
     def _filtered(self, image: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        spectrum = scipy.fft.rfft2(image, axes=(0, 1)) * scale
-        return scipy.fft.irfft2(spectrum, s=self.shape[:2], axes=(0, 1))
+        spectrum = scipy.fft.rfft2(image, axes=(0, 1), workers=-1) * scale
+        return scipy.fft.irfft2(spectrum, s=self.shape[:2], axes=(0, 1), workers=-1)
 
 
 # The logits of 0 and 1 are infinite.

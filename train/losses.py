@@ -12,10 +12,22 @@ def gram_matrix(features: Any) -> Any:
     """
     features = ops.cast(features, "float32")
     _, height, width, channels = ops.shape(features)
-    flat = ops.reshape(features, (-1, height * width, channels))
-    return ops.matmul(ops.transpose(flat, (0, 2, 1)), flat) / ops.cast(
+    return _products(ops.reshape(features, (-1, height * width, channels))) / ops.cast(
         height * width, "float32"
     )
+
+
+@ops.custom_gradient
+def _products(flat: Any) -> Any:
+    """[B, N, C] to FᵀF, [B, C, C]. A backend's own gradient multiplies by F twice,
+    once for each factor, and transposes; they share one product."""
+
+    def gradient(*args: Any, upstream: Any = None) -> Any:
+        # PyTorch passes a context first.
+        upstream = args[-1] if upstream is None else upstream
+        return ops.matmul(flat, upstream + ops.transpose(upstream, (0, 2, 1)))
+
+    return ops.matmul(ops.transpose(flat, (0, 2, 1)), flat), gradient
 
 
 def style_distance(gram: Any, target: Any) -> Any:
