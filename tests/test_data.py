@@ -81,6 +81,25 @@ def test_batches_depend_on_nothing_but_seed_and_step(folder):
         assert np.abs(batch - whole[5][0][kind]).max() > 0
 
 
+def test_styles_are_mixed_with_others_and_with_the_photos_own(folder):
+    images = ImageFolder(folder)
+    dataset = StyleTransferDataset(
+        images, images, 32, 4, first_step=0, steps=60, seed=1, mixed=0.5
+    )
+    kinds = {"none": 0, "others": 0, "own": 0}
+    for index in range(60):
+        (batch,) = dataset[index]
+        share = batch["mix"]
+        assert share.shape == (4,)
+        assert (share >= 0.0).all()
+        assert (share < 1.0).all()
+        own = np.array_equal(batch["style"][1::2], batch["content"][::2])
+        assert not own or not share[1::2].any()
+        kinds["none" if not share.any() else "own" if own else "others"] += 1
+    assert kinds["none"] > 20
+    assert min(kinds["others"], kinds["own"]) > 8
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (20, 300), (301, 64)])
 def test_crops_of_any_image_have_the_size_asked_for(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)

@@ -17,7 +17,7 @@ from sfumato.model import StyleModel
 from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 from train.__main__ import main
-from train.fit import STATE, fit
+from train.fit import STATE, StyleTransfer, fit
 from train.recipe import Loss, Optimizer, Phase, Recipe, RecipeError
 from train.run import Progress, TrainingError
 
@@ -141,6 +141,29 @@ def test_training_lowers_the_loss(folders, tmp_path):
     with (tmp_path / "run" / "log.csv").open() as file:
         loss = [float(row["loss"]) for row in csv.DictReader(file)]
     assert loss[-1] < 0.8 * loss[0]
+
+
+def test_mixed_styles_have_mixed_embeddings_and_mixed_gram_matrices():
+    model = StyleModel(RECIPE.predictor, RECIPE.transformer)
+    trainer = StyleTransfer(model, RECIPE.loss)
+    images = np.random.default_rng(0).random((2, 2, 32, 32, 3), np.float32)
+    batch = {"content": images[0], "style": images[1]}
+    mixed = batch | {"mix": np.array([0.25, 0.0], np.float32)}
+    first, second = trainer.embed(batch, training=False)
+    np.testing.assert_allclose(
+        trainer.embed(mixed, training=False),
+        [0.75 * first + 0.25 * second, second],
+        rtol=1e-4,
+        atol=1e-6,
+    )
+    (layer, *_) = RECIPE.loss.style_layers
+    first, second = trainer.targets(batch)[1][layer]
+    np.testing.assert_allclose(
+        trainer.targets(mixed)[1][layer],
+        [0.75 * first + 0.25 * second, second],
+        rtol=1e-4,
+        atol=1e-6,
+    )
 
 
 def test_a_batch_is_split_among_devices(folders, whole_run, tmp_path):

@@ -48,20 +48,16 @@ def test_squared_content_loss_by_hand():
     features = np.array([[[[1.0], [3.0]]]], np.float32)
     target = np.array([[[[2.0], [0.0]]]], np.float32)
     np.testing.assert_allclose(
-        losses.squared_content_loss(features, target), [(1 + 9) / 2 / 1.0**2]
+        losses.squared_content_loss(features, target), [(1 + 9) / 2]
     )
 
 
 def test_squared_style_loss_by_hand():
     features = np.array([[[[1.0, 2.0], [3.0, 4.0]]]], np.float32)
-    activation = losses.mean_activation(features)
-    np.testing.assert_allclose(activation, [2.5])
     gram = np.array([[[1.0, 0.0], [0.0, 2.0]]], np.float32)
     target = losses.gram_matrix(features)  # [[5, 7], [7, 10]]
     mean = (4**2 + 7**2 + 7**2 + 8**2) / 4
-    np.testing.assert_allclose(
-        losses.squared_style_loss(gram, target, activation), [mean / 2**2 / 2.5**4]
-    )
+    np.testing.assert_allclose(losses.squared_style_loss(gram, target), [mean / 2**2])
 
 
 @pytest.mark.parametrize("loss", ["balanced", "squared"])
@@ -119,15 +115,20 @@ def test_an_evened_image_is_the_image_and_its_gradient_is_by_finite_differences(
     image = random.uniform(0.02, 0.98, (*shape, 3)).astype(np.float32)
     evened = EvenedImage(*shape)
     values = evened.values(image)
-    np.testing.assert_allclose(evened.image(values), image, atol=1e-6)
-    assert evened.image(evened.values(np.zeros_like(image))) == pytest.approx(0.01)
+    seen, slope = evened.image(values)
+    np.testing.assert_allclose(seen, image, atol=1e-6)
+    darkest, _ = evened.image(evened.values(np.zeros_like(image)))
+    assert darkest == pytest.approx(0.5 / 255, rel=1e-2)
 
     weights = random.normal(size=image.shape)
-    gradient = evened.gradient(image, weights)
+    gradient = evened.gradient(weights, slope)
     for index in (0, 5, 100, values.size - 1):
         step = np.zeros_like(values)
         step[index] = 0.05
-        ahead, behind = evened.image(values + step), evened.image(values - step)
+        (ahead, _), (behind, _) = (
+            evened.image(values + step),
+            evened.image(values - step),
+        )
         slope = ((ahead.astype(np.float64) - behind) * weights).sum() / 0.1
         assert gradient[index] == pytest.approx(slope, rel=0.02, abs=1e-3)
 
@@ -142,7 +143,7 @@ def test_a_descent_finds_a_known_minimum_within_bounds_and_is_traced_once(optimi
         return {"distance": tf.reduce_mean(tf.square(image - wanted))}
 
     steps: list[Step] = []
-    outcome = minimise(terms, noise((8, 9), 0), optimizer, 500, 0.05, steps.append)
+    outcome = minimise(terms, noise((8, 9), 0), optimizer, 200, 0.05, steps.append)
     np.testing.assert_allclose(outcome.image, np.clip(wanted, 0, 1), atol=2e-3)
     assert len(traced) == 1
     assert outcome.ended == "done"
@@ -426,4 +427,4 @@ def test_the_bench_times_an_iteration_beside_its_floor():
     assert timing.floor > 0
     assert timing.iteration > 0.5 * timing.floor
     assert 1 <= timing.evaluations < 3
-    assert timing.peak > timing.expected > 0
+    assert timing.expected > 0

@@ -25,7 +25,7 @@ from train.optimize import (
 class Timing:
     """Seconds: `floor` of one pass and back, `iteration` of L-BFGS or Adam with all
     that belongs to it; how often an iteration evaluated the loss; peak and expected
-    memory in bytes, the program's own included in the first; the loss reached."""
+    memory in bytes, beyond what the program and the network take; the loss reached."""
 
     floor: float
     iteration: float
@@ -65,6 +65,7 @@ def time_iteration(method: Method) -> Timing:
     (size,), (rounds,) = method.sizes, method.iterations
     photo, style, start = (noise((size, size), seed) for seed in range(3))
     network = method.features({*method.content_layers, *method.style_layers})
+    memory_before = peak_memory()
 
     @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3))], autograph=False)
     def floor(image):
@@ -96,7 +97,12 @@ def time_iteration(method: Method) -> Timing:
         # The first holds the tracing of the graph.
         float(np.median(times[1:] or times)),
         outcome.evaluations / outcome.iterations,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        peak_memory() - memory_before,
         memory_needed(method, (size, size)),
         outcome.loss,
     )
+
+
+def peak_memory() -> int:
+    """The most bytes that this process has held so far."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -78,6 +78,11 @@ class ImageFolder:
 class StyleTransferDataset(keras.utils.PyDataset):
     """Batches {"content", "style"} of images [batch, size, size, 3] in [0, 1].
 
+    With `mixed`, that share of the batches has styles to be mixed: "mix", float32
+    [batch], is how much of the next image's style each is to take on, 0 where none.
+    In half of these batches every second style is the photo before it, so that the
+    style is mixed with the photo's own, as a lower strength does.
+
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
     from the seed and the step's number. Item i is step first_step + i.
@@ -92,8 +97,10 @@ class StyleTransferDataset(keras.utils.PyDataset):
         first_step: int,
         steps: int,
         seed: int,
+        mixed: float = 0.0,
     ):
         super().__init__(workers=2, max_queue_size=8)
+        self.mixed = mixed
         self.content = content
         self.style = style
         self.size = size
@@ -122,7 +129,15 @@ class StyleTransferDataset(keras.utils.PyDataset):
             )
             for number in self.numbers(step)
         ]
-        return {
+        images = {}
+        if self.mixed:
+            images["mix"] = mix = np.zeros(self.batch, np.float32)
+            if random.random() < self.mixed:
+                mix[:] = random.random(self.batch)
+                if random.random() < 0.5:
+                    style[1::2] = content[: self.batch // 2 * 2 : 2]
+                    mix[1::2] = 0.0
+        return images | {
             "content": to_float(np.stack(content)),
             "style": to_float(np.stack(style)),
         }

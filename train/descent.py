@@ -9,7 +9,6 @@ import keras
 import numpy as np
 import scipy.fft
 import scipy.optimize
-import scipy.special
 import tensorflow as tf
 from keras import ops
 
@@ -92,12 +91,14 @@ def minimise(
 
 class EvenedImage:
     """Images [H, W, 3] in [0, 1] as as many numbers without bounds, of which the slow
-    and the fast frequencies weigh more alike: the logits of the image, their spectrum
-    times the square root of the frequency.
+    and the fast frequencies weigh more alike: angles whose sines are the image, from
+    -1 for 0 to 1 for 1, their spectrum times the square root of the frequency.
 
-    After Mordvintsev et al. 2018 (doi 10.23915/distill.00012), who take the frequency
-    itself and decorrelate the colours, too: L-BFGS came further with the square root
-    and the colours as they are.
+    The angles keep the bounds as in MINUIT (James & Roos 1975, doi
+    10.1016/0010-4655(75)90039-9); unlike logits they lead back from 0 and 1. The
+    frequencies are evened after Mordvintsev et al. 2018 (doi 10.23915/distill.00012),
+    who take the frequency itself and decorrelate the colours, too: L-BFGS came further
+    with the square root and the colours as they are.
     """
 
     def __init__(self, height: int, width: int):
@@ -106,32 +107,36 @@ class EvenedImage:
             scipy.fft.fftfreq(height)[:, None], scipy.fft.rfftfreq(width)
         )
         scale = np.maximum(frequency, 1.0 / max(height, width)) ** -0.5
-        self.scale = (scale / scale.mean())[..., None]
+        self.scale = (scale / scale.mean())[..., None].astype(np.float32)
 
     def values(self, image: np.ndarray) -> np.ndarray:
         """The numbers [H W 3] of an image; DARKEST and its counterpart stand for
         what is darker or lighter."""
-        logits = scipy.special.logit(np.clip(image, DARKEST, 1.0 - DARKEST))
-        return self._filtered(logits.astype(np.float64), 1.0 / self.scale).ravel()
+        angles = np.arcsin(2.0 * np.clip(image, DARKEST, 1.0 - DARKEST) - 1.0)
+        return self._filtered(angles.astype(np.float64), 1.0 / self.scale).ravel()
 
-    def image(self, values: np.ndarray) -> np.ndarray:
-        """The image float32 [H, W, 3] of the numbers."""
-        logits = self._filtered(values.reshape(self.shape), self.scale)
-        return scipy.special.expit(logits).astype(np.float32)
+    def image(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The image of the numbers, and its slope by the angles, float32 [H, W, 3]
+        both."""
+        numbers = values.reshape(self.shape).astype(np.float32)
+        angles = self._filtered(numbers, self.scale)
+        return 0.5 + 0.5 * np.sin(angles), 0.5 * np.cos(angles)
 
-    def gradient(self, image: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """By the numbers, [H W 3], from that by the image, both [H, W, 3]."""
-        by_logits = gradient.astype(np.float64) * image * (1.0 - image)
+    def gradient(self, by_image: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """By the numbers, [H W 3], from that by the image, [H, W, 3]."""
         # The filter is its own transpose.
-        return self._filtered(by_logits, self.scale).ravel()
+        return self._filtered(by_image * slope, self.scale).ravel()
 
     def _filtered(self, image: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        spectrum = scipy.fft.rfft2(image, axes=(0, 1), workers=-1) * scale
-        return scipy.fft.irfft2(spectrum, s=self.shape[:2], axes=(0, 1), workers=-1)
+        axes = (0, 1)
+        spectrum = scipy.fft.rfft2(image, axes=axes, workers=-1) * scale
+        return scipy.fft.irfft2(spectrum, s=self.shape[:2], axes=axes, workers=-1)
 
 
-# The logits of 0 and 1 are infinite.
-DARKEST = 0.01
+# Where the sine is flat, an angle would not start to move. Half a level of 8 bits.
+DARKEST = 0.5 / 255.0
+# How many steps L-BFGS remembers: with SciPy's 10 it comes less far.
+CORRECTIONS = 16
 
 
 class _Descent:
@@ -184,9 +189,9 @@ class _Descent:
         evened = EvenedImage(*self.start.shape[:2])
 
         def evaluate(values: np.ndarray) -> tuple[float, np.ndarray]:
-            image = evened.image(values)
+            image, slope = evened.image(values)
             gradient = self.evaluate(image)
-            return self.loss, evened.gradient(image, gradient)
+            return self.loss, evened.gradient(gradient, slope)
 
         stopped = False
 
@@ -211,6 +216,7 @@ class _Descent:
                     "maxfun": np.inf,
                     "ftol": 0.0,
                     "gtol": 0.0,
+                    "maxcor": CORRECTIONS,
                 },
             )
             # SciPy takes StopIteration for itself.

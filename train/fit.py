@@ -68,7 +68,7 @@ class Trainer(keras.Model):
 
     def embed(self, inputs, training):
         """The style embeddings [B, E] that a batch is painted under."""
-        return self.predictor(inputs["style"], training=training)
+        return _mixed(self.predictor(inputs["style"], training=training), inputs)
 
 
 class StyleTransfer(Trainer):
@@ -121,11 +121,13 @@ class StyleTransfer(Trainer):
 
     def targets(self, x):
         """What a batch is to look like: content features [B, h, w, C], and the Gram
-        matrix [B, C, C] of each style layer."""
+        matrix [B, C, C] of each style layer; of mixed styles, the mixed matrices."""
         content = self.features(x["content"])[self.weights_of.content_layer]
         style = self.features(x["style"])
         layers = self.weights_of.style_layers
-        return content, {name: losses.gram_matrix(style[name]) for name in layers}
+        return content, {
+            name: _mixed(losses.gram_matrix(style[name]), x) for name in layers
+        }
 
     def framed(self, x, training):
         """A batch as it is painted where the photos go on, mirrored, beyond their
@@ -137,6 +139,15 @@ class StyleTransfer(Trainer):
             [content, self.embed(x, training)], training=training
         )
         return painted[:, FRAME:-FRAME, FRAME:-FRAME]
+
+
+def _mixed(values: Any, batch: Any) -> Any:
+    """Embeddings or Gram matrices [B, ...] of a batch's styles, mixed with those of
+    the next as far as the batch says."""
+    if "mix" not in batch:
+        return values
+    share = ops.reshape(batch["mix"], (-1,) + (1,) * (len(values.shape) - 1))
+    return values + share * (ops.roll(values, -1, axis=0) - values)
 
 
 def fit(
@@ -164,7 +175,14 @@ def fit(
         recipe,
         trainer=lambda model, replicas: StyleTransfer(model, recipe.loss, replicas),
         dataset=lambda phase, first, steps: StyleTransferDataset(
-            content, style, phase.size, phase.batch, first, steps, recipe.seed
+            content,
+            style,
+            phase.size,
+            phase.batch,
+            first,
+            steps,
+            recipe.seed,
+            phase.mixed,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={"photos": len(content.paths), "paintings": len(style.paths)},

@@ -62,31 +62,23 @@ def content_loss(features: Any, target: Any) -> Any:
 
 
 def squared_content_loss(features: Any, target: Any) -> Any:
-    """Two feature maps [B, H, W, C] to mean (F − C)² / (mean C)², [B].
+    """Two feature maps [B, H, W, C] to mean (F − C)², [B].
 
     Gatys et al. 2015 (arXiv 1508.06576), as a mean and not half the sum, as in the
-    authors' code. Their network was scaled so that each filter's mean activation
-    over many images is 1; here the target's own mean activation stands for it.
+    authors' later code.
     """
     features, target = ops.cast(features, "float32"), ops.cast(target, "float32")
-    return _mean_square(features - target) / (mean_activation(target) ** 2 + EPSILON)
+    return _mean_square(features - target)
 
 
-def squared_style_loss(gram: Any, target: Any, activation: Any) -> Any:
-    """Two Gram matrices [B, C, C] and the mean activation [B] of the style's
-    features to mean (G − S)² / (C² activation⁴), [B].
+def squared_style_loss(gram: Any, target: Any) -> Any:
+    """Two Gram matrices [B, C, C] to mean (G − S)² / C², [B].
 
-    The unbalanced Gram loss as in the code of Gatys et al. 2015 and of neural-style
-    (Johnson 2015): a mean over the entries, divided by C². The paper's own has a
-    sum and 4 in its place. For the activation see squared_content_loss.
+    The unbalanced Gram loss as in the later code of Gatys et al. 2015 and in
+    neural-style (Johnson 2015): a mean over the entries, divided by C². The paper's
+    own has a sum and 4 in its place.
     """
-    scale = gram.shape[-1] ** 2 * activation**4
-    return _mean_square(gram - target) / (scale + EPSILON)
-
-
-def mean_activation(features: Any) -> Any:
-    """[B, H, W, C] to the mean over positions and channels, [B]."""
-    return ops.mean(ops.cast(features, "float32"), axis=(1, 2, 3))
+    return _mean_square(gram - target) / gram.shape[-1] ** 2
 
 
 def total_variation(images: Any) -> Any:

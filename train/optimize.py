@@ -24,7 +24,7 @@ from train.descent import OnStep, Outcome, Step, Terms, minimise
 from train.methods import Pair, Stylize
 from train.recipe import RECIPES, RecipeError, find
 from train.run import TrainingError
-from train.vgg import POOLING, build_vgg16, build_vgg19
+from train.vgg import ACTIVATION_UNITS, POOLING, build_vgg16, build_vgg19
 
 METHODS = RECIPES / "optimize"
 NETWORKS = ("vgg16", "vgg19")
@@ -48,7 +48,8 @@ class Method:
     with the weights of VGG-19. content_layers, style_layers: weights by name; the
     layers' terms are multiplied by them and by content_weight or style_weight.
     loss: "balanced" (losses.content_loss, style_distance) or "squared"
-    (squared_content_loss, squared_style_loss). start: "photo" or "noise". sizes:
+    (squared_content_loss, squared_style_loss, all in the units of pixels from 0 to
+    255, as in the code they come from). start: "photo" or "noise". sizes:
     shorter sides in pixels, coarse to fine, with as many iterations each.
     learning_rate is Adam's. RecipeError for values that are none of these.
     """
@@ -142,30 +143,32 @@ def transfer_terms(
     if photo is not None:
         seen = network(to_float(photo)[None])
         contents = {layer: seen[layer] for layer in content_layers}
-    grams, activations = _style_targets(network, style_layers, styles)
+    grams = _style_targets(network, style_layers, styles)
+    if method.loss == "balanced":
+        content_loss, style_loss = losses.content_loss, losses.style_distance
+        content_unit = style_unit = pixel_unit = 1.0
+    else:
+        content_loss, style_loss = (
+            losses.squared_content_loss,
+            losses.squared_style_loss,
+        )
+        unit = ACTIVATION_UNITS[method.network]
+        content_unit, style_unit, pixel_unit = unit**2, unit**4, 255.0**2
 
     def terms(image: tf.Tensor) -> dict[str, tf.Tensor]:
         seen = network(_wrapped(image, wrap))
         found = {}
         for layer, weight in content_layers.items():
-            content_loss = (
-                losses.content_loss
-                if method.loss == "balanced"
-                else losses.squared_content_loss
-            )
             value = content_loss(seen[layer], contents[layer])[0]
-            found[f"content {layer}"] = value * weight * method.content_weight
+            found[f"content {layer}"] = (
+                content_unit * value * weight * method.content_weight
+            )
         for layer, weight in style_layers.items():
-            gram = losses.gram_matrix(seen[layer])
-            value = (
-                losses.style_distance(gram, grams[layer])
-                if method.loss == "balanced"
-                else losses.squared_style_loss(gram, grams[layer], activations[layer])
-            )[0]
-            found[f"style {layer}"] = value * weight * method.style_weight
+            value = style_loss(losses.gram_matrix(seen[layer]), grams[layer])[0]
+            found[f"style {layer}"] = style_unit * value * weight * method.style_weight
         if method.total_variation:
             value = losses.total_variation(image)[0]
-            found["total variation"] = method.total_variation * value
+            found["total variation"] = method.total_variation * pixel_unit * value
         return found
 
     return terms
@@ -175,9 +178,9 @@ def _style_targets(
     network: keras.Model,
     layers: Iterable[str],
     styles: Sequence[tuple[np.ndarray, float]],
-) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-    """By layer, the Gram matrices [1, C, C] and the mean activations [1], both
-    averaged over the styles by their weights."""
+) -> dict[str, tf.Tensor]:
+    """By layer, the Gram matrices [1, C, C], averaged over the styles by their
+    weights."""
     weights = np.array([weight for _, weight in styles], np.float32)
     if styles and not (
         np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
@@ -187,13 +190,11 @@ def _style_targets(
             f"{weights.tolist()}."
         )
     grams = dict.fromkeys(layers, 0.0)
-    activations = dict.fromkeys(layers, 0.0)
     for (style, _), share in zip(styles, weights / weights.sum(), strict=True):
         seen = network(to_float(style)[None])
         for layer in grams:
             grams[layer] += share * losses.gram_matrix(seen[layer])
-            activations[layer] += share * losses.mean_activation(seen[layer])
-    return grams, activations
+    return grams
 
 
 def _wrapped(image: tf.Tensor, margin: int) -> tf.Tensor:

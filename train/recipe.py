@@ -48,13 +48,15 @@ class Phase:
     frozen_statistics: batch normalisation goes by its running statistics as they
     are, in training as in use. Early on it needs those of the batch; later their
     noise, of a few very different paintings, is what keeps the predictor from
-    telling styles apart.
+    telling styles apart. mixed: in which share of the batches styles are mixed, see
+    StyleTransferDataset; of several devices, each mixes those of its own part.
     """
 
     size: int
     batch: int
     steps: int
     frozen_statistics: bool = False
+    mixed: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,9 @@ VGG19_FILE = "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 # the order of RGB).
 VGG19_MEAN = (123.68, 116.779, 103.939)
 
+# How much larger the activations would be if the network took pixels from 0 to 255.
+ACTIVATION_UNITS = {"vgg16": 255.0 * float(np.mean(STANDARD_DEVIATION)), "vgg19": 1.0}
+
 
 def _vgg_layers(*depths: int) -> tuple[str, ...]:
     return tuple(
