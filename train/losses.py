@@ -27,6 +27,9 @@ def _products(flat: Any) -> Any:
         upstream = args[-1] if upstream is None else upstream
         return ops.matmul(flat, upstream + ops.transpose(upstream, (0, 2, 1)))
 
+    if flat.shape[0] == 1:
+        # Faster than as a batch of one.
+        return ops.matmul(ops.transpose(flat[0]), flat[0])[None], gradient
     return ops.matmul(ops.transpose(flat, (0, 2, 1)), flat), gradient
 
 

@@ -195,7 +195,8 @@ def _hub_function(handle: str) -> tuple[Any, Any]:
 
 def _described(specs: dict[str, Any]) -> str:
     return (
-        ", ".join(f"{name} {spec.shape}" for name, spec in specs.items()) or "nothing"
+        ", ".join(f"{name} {spec.shape}" for name, spec in sorted(specs.items()))
+        or "nothing"
     )
 
 
