@@ -166,6 +166,19 @@ def test_mixed_styles_have_mixed_embeddings_and_mixed_gram_matrices():
     )
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_a_run_with_mixed_styles_in_each_precision(
+    folders, tmp_path, monkeypatch, precision
+):
+    monkeypatch.setattr("train.fit.faster_precision", lambda: precision)
+    phases = tuple(dataclasses.replace(phase, mixed=1.0) for phase in RECIPE.phases)
+    mixed = dataclasses.replace(RECIPE, phases=phases)
+    assert run(mixed, folders, tmp_path / "run")
+    assert (
+        StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 8
+    )
+
+
 def test_a_batch_is_split_among_devices(folders, whole_run, tmp_path):
     """In a process of its own: devices are set up once in a process."""
     script = f"""

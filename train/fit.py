@@ -147,6 +147,8 @@ def _mixed(values: Any, batch: Any) -> Any:
     if "mix" not in batch:
         return values
     share = ops.reshape(batch["mix"], (-1,) + (1,) * (len(values.shape) - 1))
+    # Keras hands a model its inputs in the precision that it computes in.
+    share = ops.cast(share, values.dtype)
     return values + share * (ops.roll(values, -1, axis=0) - values)
 
 
