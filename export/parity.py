@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from export.graphs import OUTPUTS, ExportError, intermediates
-from sfumato.images import ImageError, decode, resize, to_float
+from sfumato.images import ImageError, decode, resize, to_float, to_uint8
 from sfumato.model import StyleModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -39,6 +39,12 @@ LIMITS: dict[str, dict[str, dict[str, float]]] = {
 # Of a tensor's largest value: beyond it, an op is where the graphs part.
 DIVERGENCE = {"float32": 1e-3, "float16": 2e-2, "uint8": 2e-1}
 
+# What each graph is given, in order of execution.
+FEEDS = {
+    "predictor": ("style",),
+    "encoder": ("content",),
+    "decoder": ("features", "embedding"),
+}
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 NODE_SECONDS = 600
 # What Node says of an operation that web/src/engine/ops.ts does not export.
@@ -139,6 +145,23 @@ def run_converted(graphs: dict[str, Path], expected: Reference) -> Outcome:
     return outcome
 
 
+def paint_pairs(
+    graphs: dict[str, Path], pairs: list[list[np.ndarray]], style_size: int
+) -> list[np.ndarray]:
+    """Each pair of a photo and a painting, uint8 [H, W, 3], to the picture that the
+    graphs make of it, of the photo's size; its sides are multiples of what the graphs
+    take."""
+    sources, runs = {}, []
+    for index, (content, style) in enumerate(pairs):
+        sources[f"content{index}"] = to_float(content)[None]
+        sources[f"style{index}"] = to_float(resize(style, style_size))[None]
+        for graph, inputs in FEEDS.items():
+            feeds = {name: f"{name}{index}" for name in inputs}
+            runs.append(_run_of(graph, index, feeds))
+    tensors = _run_in_node(graphs, sources, runs).tensors
+    return [to_uint8(tensors[f"picture{index}"][0]) for index in range(len(pairs))]
+
+
 def errors(expected: Reference, outcome: Outcome) -> dict[str, dict[str, float]]:
     """{"embedding": {"max", "mean"}, "picture": {"max", "mean"}}, absolute."""
     result = {}
@@ -180,14 +203,8 @@ def first_divergence(
     Every graph is given TensorFlow's own inputs, and every tensor that both sides
     have under one name is compared in order of execution.
     """
-    feeds_of = {
-        "predictor": {"style": "style0"},
-        "encoder": {"content": "content0"},
-        "decoder": {"features": "features0", "embedding": "embedding0"},
-    }
     for graph in OUTPUTS:
-        feeds = feeds_of[graph]
-        inputs = {name: expected.tensors[tensor] for name, tensor in feeds.items()}
+        inputs = {name: expected.tensors[f"{name}0"] for name in FEEDS[graph]}
         ours = intermediates(saved_models[graph], graphs[graph], inputs)
         outputs = {node: f"node{index}" for index, node in enumerate(ours)}
         theirs = _run_in_node(

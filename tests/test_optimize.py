@@ -426,7 +426,7 @@ def test_the_limit_counts_the_iterations_that_reach_a_networks_loss(tmp_path, mo
 def test_the_bench_times_an_iteration_beside_its_floor():
     method = dataclasses.replace(SHALLOW, sizes=(256,))
     # In a process of its own, as by the command, so that its peak memory is its own.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    with multiprocessing.get_context("forkserver").Pool(1) as pool:
         timing = pool.apply(time_iteration, (method,))
     assert timing.floor > 0
     assert timing.iteration > 0.5 * timing.floor

@@ -102,6 +102,12 @@ def main(arguments: list[str] | None = None) -> int:
         "--style", type=Path, required=True, help="folder of paintings"
     )
     distill.add_argument("--recipe", default="distill", help="as for fit")
+    distill.add_argument(
+        "--start",
+        default="default",
+        metavar="NAME|DIR",
+        help="a model that knows how to read styles, to start from; default: default",
+    )
     evaluate = commands.add_parser(
         "evaluate",
         parents=[methods],
@@ -236,6 +242,7 @@ def _distill(options: argparse.Namespace) -> int:
         options.teacher,
         options.content,
         options.style,
+        model_folder(options.start),
         options.out,
         options.resume,
     )

@@ -43,7 +43,7 @@ def bench(method: Method, rounds: int) -> str:
         "| peak memory, GB | expected, GB | loss |",
         "|--:|---|--:|--:|--:|--:|--:|--:|--:|",
     ]
-    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:
+    with multiprocessing.get_context("forkserver").Pool(1, maxtasksperchild=1) as pool:
         for size in method.sizes:
             for precision in POLICIES:
                 tried = dataclasses.replace(

@@ -103,7 +103,7 @@ class StyleTransferDataset(keras.utils.PyDataset):
         self.mixed = mixed
         self.content = content
         self.style = style
-        self.size = size
+        self.size = self.style_size = size
         self.batch = batch
         self.first_step = first_step
         self.steps = steps
@@ -122,13 +122,7 @@ class StyleTransferDataset(keras.utils.PyDataset):
     def images(self, step: int) -> dict[str, np.ndarray]:
         """The batch of a training step."""
         random = np.random.default_rng([self.seed, step])
-        content = self.photos(step, random)
-        style = [
-            recolour(
-                crop(self.style.draw(number, self.seed + 1), self.size, random), random
-            )
-            for number in self.numbers(step)
-        ]
+        content, style = self.photos(step, random), self.styles(step, random)
         images = {}
         if self.mixed:
             images["mix"] = mix = np.zeros(self.batch, np.float32)
@@ -151,6 +145,16 @@ class StyleTransferDataset(keras.utils.PyDataset):
         return [
             soften(
                 crop(self.content.draw(number, self.seed), self.size, random), random
+            )
+            for number in self.numbers(step)
+        ]
+
+    def styles(self, step: int, random: np.random.Generator) -> list[np.ndarray]:
+        """The paintings of a step's batch."""
+        return [
+            recolour(
+                crop(self.style.draw(number, self.seed + 1), self.style_size, random),
+                random,
             )
             for number in self.numbers(step)
         ]

@@ -4,11 +4,12 @@ pictures alone."""
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 from keras import ops
 
 from sfumato.images import to_float, to_uint8
-from sfumato.model import StyleModel
+from sfumato.model import STYLE_SIZE, StyleModel
 from train import losses
 from train.data import ImageFolder, StyleTransferDataset
 from train.fit import Task, Trainer, distribution, samples, train
@@ -22,21 +23,27 @@ SHOWN = 3
 
 @dataclass(frozen=True)
 class Imitation:
-    """Weights of the loss terms: losses.pixel_distance, detail_distance and
-    texture_distance between the student's pictures and the teacher's."""
+    """Weights of the loss terms between the student's pictures and the teacher's:
+    losses.pixel_distance and detail_distance, and losses.style_distance of the
+    features that a predictor reads styles off."""
 
     pixels: float
     details: float
-    textures: float
+    features: float
 
 
 class TaughtDataset(StyleTransferDataset):
     """Batches {"content", "style", "target"}: what the teacher makes of each photo
-    in its style, [batch, size, size, 3] in [0, 1]."""
+    in its style, [batch, size, size, 3] in [0, 1].
+
+    Styles are STYLE_SIZE pixels a side, at which networks look at them: a teacher
+    that enlarges a smaller one finds strokes in it that the student does not see.
+    """
 
     def __init__(self, teacher: Stylize, *arguments):
         super().__init__(*arguments)
         self.teacher = teacher
+        self.style_size = STYLE_SIZE
 
     def images(self, step: int) -> dict[str, np.ndarray]:
         batch = super().images(step)
@@ -47,20 +54,42 @@ class TaughtDataset(StyleTransferDataset):
 
 class Distillation(Trainer):
     """A Trainer whose loss is the distance of its picture to the teacher's (Hinton et
-    al. 2015, arXiv 1503.02531), without any pretrained network."""
+    al. 2015, arXiv 1503.02531), without any network that knows photos. The features
+    are those of `reader`, a predictor, after batch normalisation: around zero, so
+    that their Gram matrices tell more than how bright a picture is."""
 
-    def __init__(self, model: StyleModel, loss: Imitation, replicas: int = 1):
+    def __init__(
+        self,
+        model: StyleModel,
+        loss: Imitation,
+        reader: keras.Model,
+        replicas: int = 1,
+    ):
         super().__init__(model, vars(loss), replicas)
         self.weights_of = loss
+        features = keras.Model(
+            reader.input,
+            [
+                layer.output
+                for layer in reader.layers
+                if isinstance(layer, keras.layers.BatchNormalization)
+            ],
+        )
+        # A closure, because an attribute would become part of the saved weights.
+        self.grams = lambda images: [
+            losses.gram_matrix(stage) for stage in features(images, training=False)
+        ]
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         target = x["target"]
+        stages = zip(self.grams(y_pred), self.grams(target), strict=True)
+        distances = [losses.style_distance(*stage) for stage in stages]
         values = {
             "pixels": losses.pixel_distance(y_pred, target),
             "details": losses.detail_distance(y_pred, target),
-            "textures": losses.texture_distance(y_pred, target),
+            "features": sum(distances) / len(distances),
         }
         for name, value in values.items():
             self.terms[name].update_state(value)
@@ -74,6 +103,7 @@ def distill(
     teacher_name: str,
     content_folder: Path,
     style_folder: Path,
+    start: Path,
     out: Path,
     resume: bool = False,
     log_every: int = 100,
@@ -84,11 +114,13 @@ def distill(
     show the teacher's pictures beside the student's.
 
     recipe: with an Imitation for its loss. teacher_name: as train.methods.by_name
-    takes it. MethodError where the teacher's pictures have another size than the
-    photos.
+    takes it. start: the folder of a model that the student inherits weights from
+    (see train.inherit) and whose predictor reads the features. MethodError where the
+    teacher's pictures have another size than the photos.
     """
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
     strategy = distribution()
+    before = StyleModel.load(start)
     teacher = by_name(teacher_name)
     for folder in (content, style):
         folder.report_skipped()
@@ -108,17 +140,21 @@ def distill(
 
     task = Task(
         recipe,
-        trainer=lambda model, replicas: Distillation(model, recipe.loss, replicas),
+        trainer=lambda model, replicas: Distillation(
+            model, recipe.loss, before.predictor, replicas
+        ),
         dataset=dataset,
         sheet=lambda model: comparison(
             {"teacher": teacher, "student": by_model(model)}, photos, styles
         ),
         card={
             "teacher": teacher_name,
+            "start": start.name,
             "photos": len(content.paths),
             "paintings": len(style.paths),
         },
-        source=teacher_name,
+        start=before,
+        source=f"{teacher_name} and {start}",
     )
     return train(task, out, resume, strategy, log_every, save_every)
 

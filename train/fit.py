@@ -20,6 +20,7 @@ from sfumato.images import encode
 from sfumato.model import StyleModel
 from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
+from train.inherit import inherit
 from train.recipe import Loss, Phase, Recipe
 from train.run import (
     STATE,
@@ -200,7 +201,7 @@ class Task:
     trainer: of a fresh model and the number of devices that a batch is split among.
     dataset: of a phase, the first step and the number of steps. sheet: a picture
     uint8 [H, W, 3] of how far a model is. card: what the manifest says of the data.
-    start: a model whose weights come before random ones. source: the name of the
+    start: a model that the new one inherits weights from. source: the name of the
     model or teacher that the run learns from, which its resumption has to share.
     """
 
@@ -271,8 +272,7 @@ def _train(
             {"content": (None, None, None, 3), "style": (None, None, None, 3)}
         )
         if task.start is not None:
-            model.predictor.set_weights(task.start.predictor.get_weights())
-            model.transformer.set_weights(task.start.transformer.get_weights())
+            inherit(model, task.start)
         trainer.optimizer.build(trainer.trainable_variables)
     if workers.among_workers():
         workers.adapt(trainer, strategy)

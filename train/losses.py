@@ -142,25 +142,8 @@ def detail_distance(images: Any, target: Any) -> Any:
     return sum(_mean_absolute(a - b) for a, b in levels) / LEVELS
 
 
-def texture_distance(images: Any, target: Any) -> Any:
-    """The same of how strong the details are, as their root mean square over windows
-    of WINDOW pixels: texture wherever it lies, so that a student who cannot place a
-    stroke does not blur it (statistics of a pyramid's bands: Heeger & Bergen 1995,
-    doi 10.1145/218380.218446; here local and without orientations)."""
-
-    def strength(details: Any) -> Any:
-        power = ops.average_pool(ops.square(details), WINDOW, WINDOW // 2, "same")
-        # The epsilon bounds the square root's slope where an image is flat.
-        return ops.sqrt(power + 1e-6)
-
-    levels = zip(_details(images), _details(target), strict=True)
-    return sum(_mean_absolute(strength(a) - strength(b)) for a, b in levels) / LEVELS
-
-
-# How many sizes of an image are compared, each half the one before, and the side of
-# the windows in which details are gathered.
+# How many sizes of an image are compared, each half the one before.
 LEVELS = 4
-WINDOW = 8
 
 
 def _pyramid(images: Any) -> list[Any]:
