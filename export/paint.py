@@ -23,9 +23,18 @@ def paint(
     """Writes OUT/PRECISION/PHOTO_PAINTING.png for each pair of a photo in
     ROOT/content and a painting in ROOT/style, both scaled to `size` pixels and cut
     to a square as `train evaluate` does; yields a precision and how many pictures of
-    it are done, time and again. ExportError where TF.js cannot run the graphs.
+    it are done, time and again. ExportError where the model is not published, the
+    size does not suit it, or TF.js cannot run the graphs.
     """
     manifest = StyleModel.load(bundle).manifest
+    if "graphs" not in manifest:
+        raise ExportError(f"{bundle} has no graphs: publish it by export/convert.py.")
+    multiple, least = manifest["size_multiple"], manifest["min_size"]
+    if size % multiple or size < least:
+        raise ExportError(
+            f"--size {size} does not suit the graphs: they take multiples of "
+            f"{multiple} from {least} on."
+        )
     for entry in (manifest, *manifest["variants"]):
         graphs = {
             name: (bundle / entry["graphs"][name]["model"]).parent for name in OUTPUTS
@@ -64,14 +73,17 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         with options.pairs.open(newline="") as file:
-            pairs = [(row["content"], row["style"]) for row in csv.DictReader(file)]
+            reader = csv.DictReader(file)
+            if not {"content", "style"} <= set(reader.fieldnames or ()):
+                raise ExportError(
+                    f"{options.pairs} needs the columns content and style; "
+                    f"it has {reader.fieldnames}."
+                )
+            pairs = [(row["content"], row["style"]) for row in reader]
         for precision, done in paint(
             options.bundle, pairs, options.root, options.size, options.out
         ):
             print(f"{precision}: {done} of {len(pairs)} pairs", flush=True)
-    except KeyError as error:
-        print(f"{options.pairs} has no column {error}.", file=sys.stderr)
-        return 1
     except (ExportError, BundleError, ImageError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -39,11 +39,16 @@ def test_every_precision_paints_what_the_model_paints(pairs, tmp_path, capsys):
     assert error["float16"] < error["uint8"]
 
 
-def test_what_cannot_be_painted_is_said(pairs, tmp_path, capsys):
+def test_what_cannot_be_painted_is_said(pairs, models_folder, tmp_path, capsys):
     out = ["--out", str(tmp_path / "out")]
+    assert main([str(models_folder / "untrained"), *pairs, *out]) == 1
+    assert "untrained has no graphs: publish it" in capsys.readouterr().err
+    for size in ("66", "12"):
+        assert main(["default", *pairs, *out, "--size", size]) == 1
+        assert f"--size {size} does not suit" in capsys.readouterr().err
     (tmp_path / "pairs.csv").write_text("content,style\nnowhere.jpg,embers.jpg\n")
     assert main(["default", *pairs, *out]) == 1
     assert "nowhere.jpg" in capsys.readouterr().err
     (tmp_path / "pairs.csv").write_text("photo,style\nx,y\n")
     assert main(["default", *pairs, *out]) == 1
-    assert "has no column 'content'" in capsys.readouterr().err
+    assert "needs the columns content and style" in capsys.readouterr().err

@@ -37,7 +37,8 @@ class Timing:
 
 def bench(method: Method, rounds: int) -> str:
     """The timings for each of the method's sizes in each precision, in Markdown. Each
-    is taken in a process of its own, so that its peak memory is its own."""
+    is taken in a process of its own, so that its peak memory is its own. (A spawned
+    one would count the peak of this program as its own too, on Linux.)"""
     lines = [
         "| size | precision | floor, s | iteration, s | ratio | evaluations "
         "| peak memory, GB | expected, GB | loss |",
