@@ -16,6 +16,7 @@ from train import losses
 from train.__main__ import main
 from train.distill import Imitation, distill
 from train.recipe import Recipe, RecipeError
+from train.vgg import WeightsError
 
 RECIPE = """
 seed = 3
@@ -91,6 +92,46 @@ def test_the_student_learns_the_teachers_pictures(
     manifest = StyleModel.load(out / "model").manifest
     assert manifest["training"]["teacher"] == str(teacher)
     assert tuple(manifest["transformer"]["widths"]) == (4, 8, 8)
+
+
+def test_the_photo_and_the_style_themselves_can_be_targets_too(
+    recipe, folders, models_folder, tmp_path
+):
+    recipe.write_text(RECIPE.replace("[loss]", "[loss]\ncontent = 0.5\nstyle = 20.0"))
+    out = tmp_path / "run"
+    content, style = folders
+    assert distill(
+        Recipe.load(str(recipe), Imitation),
+        str(models_folder / "untrained"),
+        content,
+        style,
+        MODELS / "default",
+        out,
+        log_every=10,
+        save_every=200,
+    )
+    with (out / "log.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert float(rows[-1]["style"]) < 0.9 * float(rows[0]["style"])
+    assert float(rows[-1]["content"]) > 0
+
+
+@pytest.mark.parametrize("term", ["content", "style"])
+def test_without_such_targets_vgg_is_not_needed(
+    term, recipe, folders, models_folder, tmp_path, monkeypatch, capsys
+):
+    def missing(layers):
+        raise WeightsError("VGG-16 is not here")
+
+    monkeypatch.setattr("train.distill.build_vgg16", missing)
+    run = [*arguments(models_folder / "untrained", recipe, folders, tmp_path / "run")]
+    run += ["--steps", "2"]
+    recipe.write_text(RECIPE.replace("[loss]", f"[loss]\n{term} = 1.0"))
+    assert main(run) == 1
+    assert "VGG-16 is not here" in capsys.readouterr().err
+    shutil.rmtree(tmp_path / "run", ignore_errors=True)
+    recipe.write_text(RECIPE)
+    assert main(run) == 0
 
 
 def test_a_stopped_run_goes_on_with_the_same_teacher_only(

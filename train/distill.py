@@ -1,5 +1,5 @@
 """Teaches a model of any width what another network paints, from that network's
-pictures alone."""
+pictures."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ from sfumato.images import to_float, to_uint8
 from sfumato.model import STYLE_SIZE, StyleModel
 from train import losses
 from train.data import ImageFolder, StyleTransferDataset
+from train.evaluate import VGG_CONTENT, VGG_STYLE
 from train.fit import Task, Trainer, distribution, samples, train
 from train.methods import MethodError, Stylize, by_model, by_name
 from train.recipe import Phase, Recipe
 from train.sheet import comparison
+from train.vgg import build_vgg16
 
 # Photos and styles of the preview sheet.
 SHOWN = 3
@@ -25,11 +27,23 @@ SHOWN = 3
 class Imitation:
     """Weights of the loss terms between the student's pictures and the teacher's:
     losses.pixel_distance and detail_distance, and losses.style_distance of the
-    features that a predictor reads styles off."""
+    features that a predictor reads styles off.
+
+    content, style: of losses.content_loss and style_distance between the student's
+    pictures and the photo and the style themselves, through VGG-16 as `evaluate`
+    looks. Without either VGG-16 is not needed.
+    """
 
     pixels: float
     details: float
     features: float
+    content: float = 0.0
+    style: float = 0.0
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Of the terms that are wanted."""
+        return {name: weight for name, weight in vars(self).items() if weight}
 
 
 class TaughtDataset(StyleTransferDataset):
@@ -53,10 +67,14 @@ class TaughtDataset(StyleTransferDataset):
 
 
 class Distillation(Trainer):
-    """A Trainer whose loss is the distance of its picture to the teacher's (Hinton et
-    al. 2015, arXiv 1503.02531), without any network that knows photos. The features
-    are those of `reader`, a predictor, after batch normalisation: around zero, so
-    that their Gram matrices tell more than how bright a picture is."""
+    """A Trainer whose loss is the distance of its picture to the teacher's and, where
+    the Imitation says so, to what the teacher was given: soft targets beside true ones
+    (Hinton et al. 2015, arXiv 1503.02531).
+
+    The teacher's features are those of `reader`, a predictor, after batch
+    normalisation: around zero, so that their Gram matrices tell more than how bright a
+    picture is.
+    """
 
     def __init__(
         self,
@@ -65,7 +83,7 @@ class Distillation(Trainer):
         reader: keras.Model,
         replicas: int = 1,
     ):
-        super().__init__(model, vars(loss), replicas)
+        super().__init__(model, loss.weights, replicas)
         self.weights_of = loss
         features = keras.Model(
             reader.input,
@@ -75,27 +93,52 @@ class Distillation(Trainer):
                 if isinstance(layer, keras.layers.BatchNormalization)
             ],
         )
-        # A closure, because an attribute would become part of the saved weights.
-        self.grams = lambda images: [
-            losses.gram_matrix(stage) for stage in features(images, training=False)
-        ]
+        # Closures, because attributes would become part of the saved weights.
+        self.features = lambda images: features(images, training=False)
+        if loss.content or loss.style:
+            vgg = build_vgg16(VGG_STYLE)
+            self.seen = lambda images: vgg(images)
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         target = x["target"]
-        stages = zip(self.grams(y_pred), self.grams(target), strict=True)
-        distances = [losses.style_distance(*stage) for stage in stages]
         values = {
             "pixels": losses.pixel_distance(y_pred, target),
             "details": losses.detail_distance(y_pred, target),
-            "features": sum(distances) / len(distances),
+            "features": _style_distance(self.features(y_pred), self.features(target)),
         }
-        for name, value in values.items():
-            self.terms[name].update_state(value)
-        weights = vars(self.weights_of)
-        total = sum(weights[name] * ops.mean(value) for name, value in values.items())
+        if self.weights_of.content or self.weights_of.style:
+            values |= self.true_values(x, y_pred)
+        weights = self.weights_of.weights
+        for name in weights:
+            self.terms[name].update_state(values[name])
+        total = sum(weight * ops.mean(values[name]) for name, weight in weights.items())
         return total / self.replicas
+
+    def true_values(self, x, y_pred):
+        """The terms whose targets are the photo and the style, by name, [B] each."""
+        stylized, content, style = (
+            self.seen(images) for images in (y_pred, x["content"], x["style"])
+        )
+        return {
+            "content": losses.content_loss(
+                stylized[VGG_CONTENT], ops.stop_gradient(content[VGG_CONTENT])
+            ),
+            "style": _style_distance(
+                [stylized[layer] for layer in VGG_STYLE],
+                [ops.stop_gradient(style[layer]) for layer in VGG_STYLE],
+            ),
+        }
+
+
+def _style_distance(features, target):
+    """Two lists of features [B, h, w, C] to the mean of the style distances, [B]."""
+    distances = [
+        losses.style_distance(losses.gram_matrix(one), losses.gram_matrix(other))
+        for one, other in zip(features, target, strict=True)
+    ]
+    return sum(distances) / len(distances)
 
 
 def distill(
