@@ -64,18 +64,13 @@ def arguments(
     ]
 
 
-@pytest.mark.parametrize("kind", ["bundle", "hub"])
-def test_the_student_learns_the_teachers_pictures(
-    kind, recipe, folders, models_folder, tmp_path
-):
-    teacher = models_folder / "untrained"
-    if kind == "hub":
-        teacher = save(tmp_path / "network")
-    out = tmp_path / "run"
-    loaded = Recipe.load(str(recipe), Imitation)
+def logged(
+    teacher: Path, recipe: Path, folders: tuple[Path, Path], out: Path
+) -> list[dict[str, str]]:
+    """The log of a whole run."""
     content, style = folders
     assert distill(
-        loaded,
+        Recipe.load(str(recipe), Imitation),
         str(teacher),
         content,
         style,
@@ -85,7 +80,18 @@ def test_the_student_learns_the_teachers_pictures(
         save_every=200,
     )
     with (out / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.parametrize("kind", ["bundle", "hub"])
+def test_the_student_learns_the_teachers_pictures(
+    kind, recipe, folders, models_folder, tmp_path
+):
+    teacher = models_folder / "untrained"
+    if kind == "hub":
+        teacher = save(tmp_path / "network")
+    out = tmp_path / "run"
+    rows = logged(teacher, recipe, folders, out)
     assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
     for term in ("pixels", "details", "features"):
         assert 0 < float(rows[-1][term]) < 1
@@ -98,20 +104,7 @@ def test_the_photo_and_the_style_themselves_can_be_targets_too(
     recipe, folders, models_folder, tmp_path
 ):
     recipe.write_text(RECIPE.replace("[loss]", "[loss]\ncontent = 0.5\nstyle = 20.0"))
-    out = tmp_path / "run"
-    content, style = folders
-    assert distill(
-        Recipe.load(str(recipe), Imitation),
-        str(models_folder / "untrained"),
-        content,
-        style,
-        MODELS / "default",
-        out,
-        log_every=10,
-        save_every=200,
-    )
-    with (out / "log.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    rows = logged(models_folder / "untrained", recipe, folders, tmp_path / "run")
     assert float(rows[-1]["style"]) < 0.9 * float(rows[0]["style"])
     assert float(rows[-1]["content"]) > 0
 
