@@ -22,7 +22,7 @@ from sfumato.transformer import (
 
 MANIFEST = "manifest.json"
 FILES = (MANIFEST, "predictor.weights.h5", "transformer.weights.h5")
-FORMAT = 1
+FORMAT = 2
 # Styles are embedded with their shorter side at this many pixels, the size that
 # the networks are trained and scored at.
 STYLE_SIZE = 256
@@ -151,23 +151,28 @@ class StyleModel:
 
 
 def mix(styles: Iterable[tuple[np.ndarray, float]]) -> np.ndarray:
-    """The weighted mean of (embedding, weight) pairs, float32.
-
-    Weights are finite, not negative and not all 0; they need not sum to 1.
-    ValueError otherwise.
-    """
+    """The mean of (embedding, weight) pairs, float32, weighted as by `shares`."""
     pairs = list(styles)
-    weights = np.array([weight for _, weight in pairs], np.float64)
-    largest = weights.max(initial=0.0)
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and largest > 0):
+    weights = shares(weight for _, weight in pairs)
+    return (weights @ np.stack([one for one, _ in pairs])).astype(np.float32)
+
+
+def shares(weights: Iterable[float]) -> np.ndarray:
+    """Weights, float64 and divided by their sum.
+
+    They are finite, not negative and not all 0; they need not sum to 1. ValueError
+    otherwise.
+    """
+    given = np.array(list(weights), np.float64)
+    largest = given.max(initial=0.0)
+    if not (np.isfinite(given).all() and (given >= 0).all() and largest > 0):
         raise ValueError(
-            "Style weights must be finite, not negative and not all 0; "
-            f"received {weights.tolist()}."
+            "Weights must be finite, not negative and not all 0; "
+            f"received {given.tolist()}."
         )
-    embeddings = np.stack([embedding for embedding, _ in pairs])
     # Scaled first: the sum of large weights would overflow.
-    weights /= largest
-    return (weights / weights.sum() @ embeddings).astype(np.float32)
+    given /= largest
+    return given / given.sum()
 
 
 def tuples(config: dict[str, Any]) -> dict[str, Any]:

@@ -11,13 +11,10 @@ from sfumato.layers import ReflectConv2D
 @dataclass(frozen=True)
 class PredictorConfig:
     """widths: channels of the stages, each at half the size of the one before;
-    residual_blocks: separable ones in every stage but the first, the largest;
-    hidden: width of the layer between statistics and embedding, beside the direct
-    way from the one to the other."""
+    residual_blocks: separable ones in every stage but the first, the largest."""
 
     widths: tuple[int, ...] = (16, 32, 64, 96, 128)
     residual_blocks: int = 0
-    hidden: int = 0
     embedding_size: int = 100
 
 
@@ -64,11 +61,6 @@ def build_predictor(config: PredictorConfig) -> keras.Model:
         statistics.append(ChannelStatistics(name=f"statistics{index}")(x))
     x = keras.layers.Concatenate(dtype="float32")(statistics)
     x = keras.layers.LayerNormalization(dtype="float32", name="statistics_norm")(x)
-    if config.hidden:
-        hidden = keras.layers.Dense(
-            config.hidden, activation="relu", dtype="float32", name="hidden"
-        )(x)
-        x = keras.layers.Concatenate(dtype="float32")([x, hidden])
     embedding = keras.layers.Dense(
         config.embedding_size, dtype="float32", name="embedding"
     )(x)

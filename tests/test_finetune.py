@@ -188,14 +188,14 @@ def test_bad_input_is_refused_in_words_and_leaves_nothing(
     (empty / "notes.txt").write_text("not a picture")
     newer = shutil.copytree(bundle, tmp_path / "newer")
     manifest = json.loads((newer / "manifest.json").read_text())
-    (newer / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    (newer / "manifest.json").write_text(json.dumps(manifest | {"format": 99}))
     file = tmp_path / "file"
     file.write_text("mine")
     out = tmp_path / "out"
     for style, model, folder, message in (
         (empty, bundle, out, f"{empty} holds no image"),
         (tmp_path / "none", bundle, out, "none is not a folder"),
-        (paintings, newer, out, "bundle format 2"),
+        (paintings, newer, out, "bundle format 99"),
         (paintings, tmp_path / "none", out, "none is not a model"),
         (paintings, bundle, file / "out", "Not a directory"),
     ):

@@ -65,15 +65,12 @@ def test_folders_that_are_no_model(model, tmp_path):
 
 
 def test_a_deeper_predictor_starts_as_the_one_it_grew_from():
-    """Residual blocks and the hidden layer come without effect or with their own
-    columns: what a trained predictor knows is kept when it grows."""
+    """Residual blocks come without effect: what a trained predictor knows is kept
+    when it grows."""
     shallow = build_predictor(PredictorConfig(widths=(8, 12)))
-    deep = build_predictor(PredictorConfig((8, 12), residual_blocks=2, hidden=16))
+    deep = build_predictor(PredictorConfig((8, 12), residual_blocks=2))
     for layer in (layer for layer in shallow.layers if layer.weights):
-        weights = layer.get_weights()
-        if layer.name == "embedding":
-            weights[0] = np.vstack([weights[0], np.zeros((16, weights[0].shape[1]))])
-        deep.get_layer(layer.name).set_weights(weights)
+        deep.get_layer(layer.name).set_weights(layer.get_weights())
     style = to_float(picture(40, 56, seed=2))[None]
     np.testing.assert_allclose(deep(style), shallow(style), atol=1e-6)
     assert deep.count_params() > shallow.count_params()
@@ -164,7 +161,7 @@ def test_mix_is_the_weighted_mean():
     "weights", [[], [0.0], [0.0, 0.0], [1.0, -0.1], [1.0, np.nan], [np.inf, 1.0]]
 )
 def test_weights_that_cannot_be_mixed(weights):
-    with pytest.raises(ValueError, match="weights must be finite, not negative"):
+    with pytest.raises(ValueError, match="Weights must be finite, not negative"):
         mix([(np.zeros(100, np.float32), weight) for weight in weights])
 
 

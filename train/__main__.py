@@ -1,5 +1,5 @@
-"""Command line: `python -m train fit`, `finetune`, `distill`, `evaluate`, `mixing`,
-`curves`, `sheet`, `compare`, and the commands of train/atelier.py."""
+"""Command line: `python -m train fit`, `finetune`, `distill`, `average`, `evaluate`,
+`mixing`, `curves`, `sheet`, `compare`, and the commands of train/atelier.py."""
 
 import argparse
 import csv
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sfumato.__main__ import model_folder, picture_path
+from sfumato.__main__ import model_folder, picture_path, weighted_path
 from train import atelier
 from train.atelier import STOPPED, positive, write
 
@@ -107,6 +107,20 @@ def main(arguments: list[str] | None = None) -> int:
         default="default",
         metavar="NAME|DIR",
         help="a model that knows how to read styles, to start from; default: default",
+    )
+    average = commands.add_parser(
+        "average", help="the weighted mean of models that descend from one another"
+    )
+    average.add_argument(
+        "--bundle",
+        type=weighted_path,
+        action="append",
+        required=True,
+        metavar="NAME|DIR[=WEIGHT]",
+        help="our model; give it once for each; weights are normalised",
+    )
+    average.add_argument(
+        "--out", type=Path, required=True, help="folder for the model, a new one"
     )
     evaluate = commands.add_parser(
         "evaluate",
@@ -247,6 +261,18 @@ def _distill(options: argparse.Namespace) -> int:
         options.resume,
     )
     return 0 if done else STOPPED
+
+
+def _average(options: argparse.Namespace) -> int:
+    from train.average import average
+
+    if options.out.exists():
+        raise ValueError(f"{options.out} exists; name a new folder for the model.")
+    average(
+        [(model_folder(str(name)), weight) for name, weight in options.bundle]
+    ).save(options.out)
+    print(f"Done: {options.out} is ready for export/convert.py")
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -399,6 +425,7 @@ RUN = {
     "fit": _fit,
     "finetune": _finetune,
     "distill": _distill,
+    "average": _average,
     "evaluate": _evaluate,
     "mixing": _mixing,
     "curves": _curves,

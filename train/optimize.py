@@ -18,7 +18,7 @@ from keras import ops
 from PIL import Image
 
 from sfumato.images import resize, to_float, to_uint8
-from sfumato.model import tuples
+from sfumato.model import shares, tuples
 from train import losses
 from train.descent import OnStep, Outcome, Step, Terms, minimise
 from train.methods import Pair, Stylize
@@ -181,16 +181,9 @@ def _style_targets(
 ) -> dict[str, tf.Tensor]:
     """By layer, the Gram matrices [1, C, C], averaged over the styles by their
     weights."""
-    weights = np.array([weight for _, weight in styles], np.float32)
-    if styles and not (
-        np.isfinite(weights).all() and (weights >= 0).all() and weights.any()
-    ):
-        raise RecipeError(
-            "Style weights must be finite, not negative and not all 0; received "
-            f"{weights.tolist()}."
-        )
+    weights = shares(weight for _, weight in styles) if styles else np.array([])
     grams = dict.fromkeys(layers, 0.0)
-    for (style, _), share in zip(styles, weights / weights.sum(), strict=True):
+    for (style, _), share in zip(styles, weights.tolist(), strict=True):
         seen = network(to_float(style)[None])
         for layer in grams:
             grams[layer] += share * losses.gram_matrix(seen[layer])

@@ -12,7 +12,7 @@ import {
 } from "./protocol";
 
 /** The bundle format that this page reads. */
-const FORMAT = 1;
+const FORMAT = 2;
 
 export type Report = (progress: Progress) => void;
 
