@@ -106,7 +106,7 @@ def test_styles_are_mixed_by_weight():
     alone = style_terms((first, 3.0))
     assert style_terms((first, 2.0), (second, 0.0)) == pytest.approx(alone, rel=1e-4)
     assert style_terms((first, 1.0), (second, 1.0)) != pytest.approx(alone, rel=0.01)
-    with pytest.raises(RecipeError, match=r"not all 0; received \[0.0\]"):
+    with pytest.raises(ValueError, match=r"not all 0; received \[0.0\]"):
         style_terms((first, 0.0))
 
 
