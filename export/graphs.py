@@ -14,6 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
+from sfumato.layers import UpsampleConv2D
 from sfumato.model import StyleModel
 
 PRECISIONS = ("float32", "float16", "uint8")
@@ -26,27 +27,32 @@ class ExportError(Exception):
     """The model cannot be published; the message says why and what to do."""
 
 
-class NearestUpsampling(keras.layers.Layer):
-    """[B, H, W, C] to [B, 2H, 2W, C], each pixel repeated, in one op.
+class FoldedUpsampleConv2D(keras.layers.Layer):
+    """An UpsampleConv2D whose kernel is folded already (TensorFlow folds no constant
+    of its size), and without depth to space, which TF.js does pixel by pixel: what
+    two convolutions give for even and odd rows only has to be laid side by side."""
 
-    UpSampling2D does the same, but on sizes known only at run time it becomes a
-    chain of expand, tile, concatenate and reshape ops. keras.ops takes no such
-    sizes for its resize either, hence TensorFlow's own op.
-    """
+    def __init__(self, kernel: np.ndarray, **kwargs):
+        super().__init__(**kwargs)
+        self.rows = np.split(kernel, 2, axis=-1)
 
     def call(self, x):
-        return tf.raw_ops.ResizeNearestNeighbor(images=x, size=2 * tf.shape(x)[1:3])
+        rows = [keras.ops.conv(x, kernel, padding="valid") for kernel in self.rows]
+        width, filters = tf.shape(x)[2] - 1, self.rows[0].shape[-1] // 2
+        return tf.reshape(tf.concat(rows, axis=2), (1, -1, 2 * width, filters))
 
 
 def inference_networks(model: StyleModel) -> dict[str, keras.Model]:
     """The three networks that the browser runs, by graph name."""
     decoder = model.transformer.decoder
-    lean = keras.models.clone_model(decoder, clone_function=_lean_layer)
-    lean.set_weights(decoder.get_weights())
+    folded = keras.models.clone_model(decoder, clone_function=_folded)
+    for layer in folded.layers:
+        if layer.weights:
+            layer.set_weights(decoder.get_layer(layer.name).get_weights())
     return {
         "predictor": model.predictor,
         "encoder": model.transformer.encoder,
-        "decoder": lean,
+        "decoder": folded,
     }
 
 
@@ -132,9 +138,10 @@ def intermediates(
     return {name: value.numpy() for name, value in zip(shared, values, strict=True)}
 
 
-def _lean_layer(layer: keras.layers.Layer) -> keras.layers.Layer:
-    if isinstance(layer, keras.layers.UpSampling2D):
-        return NearestUpsampling(name=layer.name)
+def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
+    if isinstance(layer, UpsampleConv2D):
+        kernel = keras.ops.convert_to_numpy(layer.folded())
+        return FoldedUpsampleConv2D(kernel, name=layer.name)
     return layer.__class__.from_config(layer.get_config())
 
 

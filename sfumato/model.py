@@ -22,7 +22,7 @@ from sfumato.transformer import (
 
 MANIFEST = "manifest.json"
 FILES = (MANIFEST, "predictor.weights.h5", "transformer.weights.h5")
-FORMAT = 2
+FORMAT = 3
 # Styles are embedded with their shorter side at this many pixels, the size that
 # the networks are trained and scored at.
 STYLE_SIZE = 256
@@ -82,8 +82,7 @@ class StyleModel:
             if manifest["format"] != FORMAT:
                 raise BundleError(
                     f"{folder} has the bundle format {manifest['format']}; this "
-                    f"version reads format {FORMAT}. Use the version that wrote it, "
-                    "or convert the model again with this one."
+                    f"version reads format {FORMAT}. Use the version that wrote it."
                 )
             model = cls(
                 PredictorConfig(**tuples(manifest["predictor"])),

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from sfumato.layers import ReflectConv2D
+from sfumato.layers import ReflectConv2D, spatial_mean
 
 
 @dataclass(frozen=True)
@@ -24,11 +24,11 @@ class ChannelStatistics(keras.layers.Layer):
 
     def call(self, x):
         x = ops.cast(x, "float32")
-        mean = ops.mean(x, axis=(1, 2), keepdims=True)
-        variance = ops.mean(ops.square(x - mean), axis=(1, 2))
+        mean = spatial_mean(x)
+        variance = spatial_mean(ops.square(x - mean))
         # The epsilon bounds the square root's slope where a channel is flat.
-        mean = ops.reshape(mean, (-1, x.shape[-1]))
-        return ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
+        both = ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
+        return ops.reshape(both, (-1, 2 * x.shape[-1]))
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 2 * input_shape[-1])

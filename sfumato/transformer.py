@@ -4,8 +4,10 @@ After Ghiasi et al. 2017 (arXiv 1705.06830), in two halves: the encoder knows
 nothing of the style, so its features serve every style that a photo is painted
 in; the decoder is conditioned on the embedding throughout. Departures: batch
 normalisation in the encoder (it keeps the photo's large tonal differences and
-folds away at export), and no normalisation before the final sigmoid (a
-normalised 3-channel output breeds white blobs).
+folds away at export), no normalisation before the final sigmoid (a normalised
+3-channel output breeds white blobs), and a margin: the photo goes on, mirrored, beyond
+its borders, and what is painted there is cut off. However a layer pads its input, a
+network can tell that there is a border, and paints one.
 """
 
 from dataclasses import dataclass
@@ -13,7 +15,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from sfumato.layers import ReflectConv2D, StyleAffine
+from sfumato.layers import ReflectConv2D, ReflectPadding2D, StyleAffine, UpsampleConv2D
 
 
 @dataclass(frozen=True)
@@ -29,19 +31,25 @@ class TransformerConfig:
 
 # The encoder halves the picture twice: it takes sides that are a multiple of this.
 SIZE_MULTIPLE = 4
-# Below this, the quarter-size features are too small to reflect-pad twice over.
-MIN_SIZE = 16
+# By how many pixels the photo goes on beyond each of its borders.
+MARGIN = 8
+# A margin is mirrored from within the photo, and has to find enough there.
+MIN_SIZE = 2 * MARGIN
 OUTER_KERNEL = 5
+# What is left of the margin once the decoder's convolutions without padding have had
+# theirs: two cells, 2 x 2 - 1 = 3 at half the picture's size, 5 at the whole.
+LEFT_OVER = 5 - OUTER_KERNEL // 2
 
 
 def build_encoder(config: TransformerConfig) -> keras.Model:
-    """Photo [B, H, W, 3] in [0, 1] to features [B, H/4, W/4, widths[2]].
+    """Photo [B, H, W, 3] in [0, 1] to features [B, h, w, widths[2]] of the photo with
+    its margin, h = (H + 2 MARGIN) / 4 and w likewise.
 
-    H and W must be multiples of SIZE_MULTIPLE.
+    H and W must be multiples of SIZE_MULTIPLE and at least MIN_SIZE.
     """
     content = keras.Input((None, None, 3), name="content")
     # Centred, so that reflected borders and the first filters see zero as grey.
-    x = content * 2.0 - 1.0
+    x = ReflectPadding2D(MARGIN, name="margin")(content * 2.0 - 1.0)
     for index, width in enumerate(config.widths):
         x = ReflectConv2D(
             width,
@@ -57,37 +65,31 @@ def build_encoder(config: TransformerConfig) -> keras.Model:
 
 def build_decoder(config: TransformerConfig) -> keras.Model:
     """Features [B, h, w, widths[2]] and embedding [B, E] to a picture
-    [B, 4h, 4w, 3] in [0, 1]."""
+    [B, 4h - 2 MARGIN, 4w - 2 MARGIN, 3] in [0, 1]."""
     features = keras.Input((None, None, config.widths[2]), name="features")
     embedding = keras.Input((config.embedding_size,), name="embedding")
 
-    def conditioned(x, filters, name, normalize=True, **conv):
-        x = ReflectConv2D(filters, use_bias=False, name=name, **conv)(x)
-        return StyleAffine(normalize, name=f"{name}_style")([x, embedding])
+    def styled(convolution, x, normalize=True):
+        style = StyleAffine(normalize, name=f"{convolution.name}_style")
+        return style([convolution(x), embedding])
+
+    def residual(name):
+        return ReflectConv2D(
+            config.widths[2], 3, separable=config.separable, use_bias=False, name=name
+        )
 
     x = features
     for index in range(config.residual_blocks):
-        y = conditioned(
-            x,
-            config.widths[2],
-            f"residual{index}a",
-            kernel_size=3,
-            separable=config.separable,
-        )
+        y = styled(residual(f"residual{index}a"), x)
         y = keras.layers.ReLU()(y)
-        y = conditioned(
-            y,
-            config.widths[2],
-            f"residual{index}b",
-            kernel_size=3,
-            separable=config.separable,
-        )
+        y = styled(residual(f"residual{index}b"), y)
         x = x + y
     for index, width in enumerate(reversed(config.widths[:2])):
-        x = keras.layers.UpSampling2D(2, name=f"expand{index}_resize")(x)
-        x = conditioned(x, width, f"expand{index}", kernel_size=3)
+        x = styled(UpsampleConv2D(width, name=f"expand{index}"), x)
         x = keras.layers.ReLU()(x)
-    x = conditioned(x, 3, "output", normalize=False, kernel_size=OUTER_KERNEL)
+    output = keras.layers.Conv2D(3, OUTER_KERNEL, use_bias=False, name="output")
+    x = styled(output, x, normalize=False)
+    x = keras.layers.Cropping2D(LEFT_OVER, name="cut")(x)
     picture = keras.layers.Activation("sigmoid", dtype="float32", name="picture")(x)
     return keras.Model([features, embedding], picture, name="decoder")
 

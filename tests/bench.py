@@ -31,6 +31,7 @@ from export.convert import MODELS
 from export.parity import node_program
 from server import create_app, create_server
 from sfumato.model import StyleModel
+from sfumato.transformer import MARGIN
 from train.methods import tflite_interpreter
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -97,7 +98,7 @@ def sfumato(name: str, manifest: dict[str, Any]) -> Networks:
     embedding = [1, manifest["embedding_size"]]
     jobs = {EMBEDDING: [step("predictor", style=picture(STYLE_SIZE))]}
     for size in SIZES:
-        side = size // manifest["size_multiple"]
+        side = (size + 2 * MARGIN) // manifest["size_multiple"]
         jobs[PAINTING.format(size)] = [
             step("encoder", content=picture(size)),
             step("decoder", features="previous", embedding=embedding),

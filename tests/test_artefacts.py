@@ -125,8 +125,6 @@ def test_no_spots(paint: Painter, style: str, photo: str) -> None:
     assert spots(paint(style, PHOTOS[photo]())) < spots(source) + 0.01
 
 
-# Strict: once the model `default` is trained that far, this has to go.
-@pytest.mark.xfail(reason="the model is not there yet", strict=True)
 @pytest.mark.parametrize("photo", PHOTOS)
 def test_no_borders(paint: Painter, photo: str) -> None:
     inner = PHOTOS[photo]()

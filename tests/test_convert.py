@@ -151,13 +151,14 @@ def test_graphs_are_lean(models):
     graphs = assert_whole(models / "float32")["graphs"]
     # Batch norms are folded into the convolutions, with bias and activation.
     assert graphs["encoder"]["ops"] == {
-        "MirrorPad": 3, "_FusedConv2D": 3, "Mul": 1, "Sub": 1
+        "MirrorPad": 4, "_FusedConv2D": 3, "Mul": 1, "Sub": 1
     }  # fmt: skip
     assert graphs["predictor"]["ops"]["_FusedConv2D"] == 2
     assert "Conv2D" not in graphs["predictor"]["ops"]
-    # One op for each doubling of the size.
-    assert graphs["decoder"]["ops"]["ResizeNearestNeighbor"] == 2
-    assert not {"Tile", "Pack", "ExpandDims"} & set(graphs["decoder"]["ops"])
+    # What doubles the size works on the small input, with its kernels folded.
+    assert graphs["decoder"]["ops"]["ConcatV2"] == 2
+    slow = {"DepthToSpace", "Einsum", "ResizeNearestNeighbor", "Tile", "Transpose"}
+    assert not slow & set(graphs["decoder"]["ops"])
 
 
 def test_quantised_weights_are_smaller(models):

@@ -94,6 +94,8 @@ def test_styles_are_mixed_with_others_and_with_the_photos_own(folder):
         assert (share >= 0.0).all()
         assert (share < 1.0).all()
         own = np.array_equal(batch["style"][1::2], batch["content"][::2])
+        twice = np.array_equal(batch["content"][1::2], batch["content"][::2])
+        assert twice == own
         assert not own or not share[1::2].any()
         kinds["none" if not share.any() else "own" if own else "others"] += 1
     assert kinds["none"] > 20

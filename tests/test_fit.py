@@ -26,7 +26,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=Loss(3.0, 10.0, 1.0, 100.0, 5.0, "relu2_2", ("relu1_2", "relu2_2")),
+    loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9),
     phases=(Phase(size=32, batch=2, steps=4), Phase(size=48, batch=1, steps=4)),
 )

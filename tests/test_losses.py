@@ -101,18 +101,6 @@ def test_checkerboard_is_the_mean_square_of_a_pattern_and_zero_without_one():
     assert float(losses.checkerboard(noise)[0]) == pytest.approx(0.0625 / 64, rel=0.15)
 
 
-def test_border_distance_is_the_mean_difference_of_the_ring_alone():
-    images = np.zeros((2, 40, 64, 3), np.float32)
-    framed = images.copy()
-    framed[:, 12:-12, 12:-12] = 1.0
-    assert losses.border_distance(images, framed).numpy().tolist() == [0, 0]
-    # One row of 64, of 40 * 64 - 16 * 40 pixels in the ring.
-    framed[1, 0] = -0.5
-    expected = 0.5 * 64 / (40 * 64 - 16 * 40)
-    distances = losses.border_distance(images, framed).numpy()
-    assert distances == pytest.approx([0, expected])
-
-
 def test_first_vgg16_convolution_by_hand():
     """One output pixel in the middle, summed over the kernel in NumPy."""
     image = np.random.default_rng(3).random((1, 5, 5, 3)).astype(np.float32)

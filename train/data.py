@@ -80,8 +80,9 @@ class StyleTransferDataset(keras.utils.PyDataset):
 
     With `mixed`, that share of the batches has styles to be mixed: "mix", float32
     [batch], is how much of the next image's style each is to take on, 0 where none.
-    In half of these batches every second style is the photo before it, so that the
-    style is mixed with the photo's own, as a lower strength does.
+    In half of these batches every second photo and style is the photo before it, so
+    that the style is mixed with the photo's own, as a lower strength does, and the
+    photo is painted in its own style alone, as strength 0 does.
 
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
@@ -129,7 +130,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
             if random.random() < self.mixed:
                 mix[:] = random.random(self.batch)
                 if random.random() < 0.5:
-                    style[1::2] = content[: self.batch // 2 * 2 : 2]
+                    pairs = self.batch // 2 * 2
+                    style[1::2] = content[1::2] = content[:pairs:2]
                     mix[1::2] = 0.0
         return images | {
             "content": to_float(np.stack(content)),

@@ -80,8 +80,8 @@ class FineTuning(StyleTransfer):
         }
         return super().targets(reference)
 
-    def values(self, x, y_pred, training):
-        values = super().values(x, y_pred, training)
+    def values(self, x, y_pred):
+        values = super().values(x, y_pred)
         layer = self.weights_of.content_layer
         photo = self.features(x["content"])[layer]
         painted = self.features(self.before(x["content"], x["style"]))[layer]

@@ -115,18 +115,6 @@ def checkerboard(images: Any) -> Any:
     return _mean_square(ops.mean(phases, axis=(2, 5)))
 
 
-def border_distance(images: Any, framed: Any) -> Any:
-    """Two batches [B, H, W, C] to the mean absolute difference of their outermost
-    RING pixels on each side, [B]: of pictures, and of the same places of pictures
-    that go on beyond them, so that a network does not tell where its picture ends."""
-    error = ops.absolute(ops.cast(images, "float32") - ops.cast(framed, "float32"))
-    inner = error[:, RING:-RING, RING:-RING]
-    _, height, width, channels = error.shape
-    sums = ops.sum(error, axis=(1, 2, 3)) - ops.sum(inner, axis=(1, 2, 3))
-    count = height * width - (height - 2 * RING) * (width - 2 * RING)
-    return sums / (count * channels)
-
-
 def pixel_distance(images: Any, target: Any) -> Any:
     """Two batches [B, H, W, C] to the mean absolute difference, [B], averaged over
     the images and their halved, quartered and eighth sizes, where colours and large
@@ -160,8 +148,6 @@ def _details(images: Any) -> list[Any]:
     ]
 
 
-# How wide a border is.
-RING = 12
 # What two upsamplings by 2 repeat, and how far such a pattern is taken to be even.
 PERIOD = 4
 PATCH = 32

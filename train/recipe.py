@@ -26,7 +26,6 @@ class Loss:
     style: float
     total_variation: float
     checkerboard: float
-    border: float
     content_layer: str
     style_layers: tuple[str, ...]
 

@@ -192,7 +192,10 @@ export class GraphPainter implements Painter {
     embedding: Float32Array,
     pixels: Pixels,
   ): Promise<Float32Array<ArrayBuffer>> {
-    this.#fitTextures(pixels);
+    // What is painted is larger than the photo by the model's own margin.
+    const [, rows = 0, columns = 0] = features.shape;
+    const { size_multiple } = this.manifest;
+    this.#fitTextures({ width: columns * size_multiple, height: rows * size_multiple });
     const picture = tf.tidy(() => {
       const row = tf.tensor2d(embedding, [1, embedding.length]);
       const padded = execute(this.#graphs.decoder, { features, embedding: row });
@@ -201,7 +204,7 @@ export class GraphPainter implements Painter {
     return read(picture);
   }
 
-  #fitTextures({ width, height }: Pixels): void {
+  #fitTextures({ width, height }: Pick<Pixels, "width" | "height">): void {
     if (tf.getBackend() === "webgl") fitConvolutions(width * height, this.#taps);
   }
 }

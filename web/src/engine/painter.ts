@@ -12,7 +12,7 @@ import {
 } from "./protocol";
 
 /** The bundle format that this page reads. */
-const FORMAT = 2;
+const FORMAT = 3;
 
 export type Report = (progress: Progress) => void;
 
@@ -62,7 +62,7 @@ export async function readManifest(
     throw new EngineError(
       "model",
       `The model has the bundle format ${manifest.format}; ` +
-        `this page reads format ${FORMAT}. Reload the page, or convert the model again.`,
+        `this page reads format ${FORMAT}. Reload the page, or use the version that wrote it.`,
     );
   }
   if (version !== undefined && manifest.version !== version) {
