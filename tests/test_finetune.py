@@ -136,7 +136,7 @@ def test_losing_more_of_the_photo_than_before_costs_more(recipe, bundle):
     }
 
     def content(trainer, painted) -> float:
-        return float(trainer.values(batch, painted, training=False)["content"][0])
+        return float(trainer.values(batch, painted)["content"][0])
 
     as_before = held(batch)
     assert content(held, as_before) == pytest.approx(content(plain, as_before))
