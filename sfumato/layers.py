@@ -159,10 +159,10 @@ class StyleAffine(keras.layers.Layer):
     beta [B, C] affine in the embedding. With `normalize`, each channel of each
     image is first brought to mean 0 and variance 1: conditional instance
     normalisation (Dumoulin et al. 2017, arXiv 1610.07629). A departure: with the
-    variance v, x is not divided by (v + epsilon)^1/2 but by (v + epsilon)^3/2 / v. It is
-    the same for any picture, but of a flat channel nothing is left to be magnified;
-    there, a dozen such layers would make a pattern of what rounding differs by. gamma is
-    1 and beta 0 before training. Statistics are taken in float32.
+    variance v, x is divided by (v + epsilon)^3/2 / v, not by (v + epsilon)^1/2. That
+    is the same for any picture, but of a flat channel nothing is left to be magnified;
+    a dozen such layers would make a pattern of what rounding differs by. gamma is 1
+    and beta 0 before training. Statistics are taken in float32.
     """
 
     def __init__(self, normalize=True, epsilon=1e-5, **kwargs):
