@@ -47,6 +47,13 @@ def test_conditional_instance_normalisation():
     np.testing.assert_allclose(styled.std(axis=(1, 2)), deviation, rtol=1e-4)
 
 
+def test_a_flat_channel_stays_flat():
+    """What rounding differs by is not magnified, however little else there is."""
+    layer = StyleAffine()
+    flat = 0.7 + 1e-6 * noise(1, 8, 8, 3)
+    assert np.ptp(layer([flat, noise(1, 6)]), axis=(1, 2)).max() < np.ptp(flat)
+
+
 @pytest.mark.parametrize("separable", [False, True])
 def test_the_margin_is_cut_off_again(separable):
     config = TransformerConfig((4, 6, 8), residual_blocks=1, separable=separable)
