@@ -14,7 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from sfumato.layers import UpsampleConv2D
+from sfumato.layers import StyleAffine, UpsampleConv2D
 from sfumato.model import StyleModel
 
 PRECISIONS = ("float32", "float16", "uint8")
@@ -27,23 +27,62 @@ class ExportError(Exception):
     """The model cannot be published; the message says why and what to do."""
 
 
-class FoldedUpsampleConv2D(keras.layers.Layer):
-    """An UpsampleConv2D whose kernel is folded already (TensorFlow folds no constant
-    of its size), and without depth to space, which TF.js does pixel by pixel: what
-    two convolutions give for even and odd rows only has to be laid side by side."""
+class FoldedConv2D(keras.layers.Layer):
+    """A convolution without padding whose kernel is a constant: TensorFlow would not
+    fold one of this size. `pixels`: its output are cells of 2 x 2 pixels, [1, H, W,
+    4 C], and become a picture, [1, 2H, 2W, C]; rows of cells have only to be laid side
+    by side, where TF.js's depth to space goes pixel by pixel."""
 
-    def __init__(self, kernel: np.ndarray, **kwargs):
+    def __init__(self, kernel: np.ndarray, pixels: bool, **kwargs):
         super().__init__(**kwargs)
-        self.rows = np.split(kernel, 2, axis=-1)
+        self.kernel = kernel
+        self.pixels = pixels
 
     def call(self, x):
-        rows = [keras.ops.conv(x, kernel, padding="valid") for kernel in self.rows]
-        width, filters = tf.shape(x)[2] - 1, self.rows[0].shape[-1] // 2
-        return tf.reshape(tf.concat(rows, axis=2), (1, -1, 2 * width, filters))
+        x = keras.ops.conv(x, self.kernel, padding="valid")
+        if not self.pixels:
+            return x
+        width, channels = tf.shape(x)[2], x.shape[-1]
+        rows = tf.concat(tf.split(x, 2, axis=-1), axis=2)
+        return tf.reshape(rows, (1, -1, 2 * width, channels // 4))
+
+
+class CellStyleAffine(StyleAffine):
+    """A StyleAffine of cells of 2 x 2 pixels, [1, H, W, 4 C]."""
+
+    def build(self, input_shapes):
+        (*sides, channels), embedding = input_shapes
+        super().build([(*sides, channels // 4), embedding])
+
+    def mean(self, x):
+        means = tf.reshape(super().mean(x), (4, x.shape[-1] // 4))
+        return self.per_channel(tf.reduce_mean(means, axis=0, keepdims=True))
+
+    def per_channel(self, values):
+        return super().per_channel(tf.concat([values] * 4, axis=-1))
+
+
+def cell_kernel(kernel: np.ndarray) -> np.ndarray:
+    """The kernel [5, 5, C, D] of a convolution of pixels to one of cells of 2 x 2
+    pixels, [3, 3, 4 C, 4 D]."""
+    size, _, *channels = kernel.shape
+    taps = np.arange(size)
+    cells = np.zeros((size // 2 + 1,) * 2 + (2, 2, channels[0], 2, 2, channels[1]))
+    for row, column in np.ndindex(2, 2):
+        rows, columns = np.ix_(row + taps, column + taps)
+        place = rows // 2, columns // 2, rows % 2, columns % 2
+        cells[(*place, slice(None), row, column)] = kernel
+    cells = cells.reshape(*cells.shape[:2], 4 * channels[0], 4 * channels[1])
+    return cells.astype(kernel.dtype)
 
 
 def inference_networks(model: StyleModel) -> dict[str, keras.Model]:
-    """The three networks that the browser runs, by graph name."""
+    """The three networks that the browser runs, by graph name.
+
+    From `expand1` to `output` the decoder works on cells of 2 x 2 pixels, at half the
+    picture's size and with four times the channels: TF.js has fewer positions to
+    unroll a convolution's input at, and more of them fill its textures.
+    """
     decoder = model.transformer.decoder
     folded = keras.models.clone_model(decoder, clone_function=_folded)
     for layer in folded.layers:
@@ -141,8 +180,12 @@ def intermediates(
 def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, UpsampleConv2D):
         kernel = keras.ops.convert_to_numpy(layer.folded())
-        return FoldedUpsampleConv2D(kernel, name=layer.name)
-    return layer.__class__.from_config(layer.get_config())
+        return FoldedConv2D(kernel, pixels=layer.name != "expand1", name=layer.name)
+    if layer.name == "output":
+        kernel = cell_kernel(keras.ops.convert_to_numpy(layer.kernel))
+        return FoldedConv2D(kernel, pixels=True, name=layer.name)
+    kind = CellStyleAffine if layer.name == "expand1_style" else type(layer)
+    return kind.from_config(layer.get_config())
 
 
 def _inference(network: keras.Model, output: str):

@@ -191,19 +191,23 @@ class StyleAffine(keras.layers.Layer):
         x, embedding = inputs
         x = ops.cast(x, "float32")
         embedding = ops.cast(embedding, "float32")
-        gamma = self._per_channel(embedding, self.gamma_kernel, self.gamma_bias)
-        beta = self._per_channel(embedding, self.beta_kernel, self.beta_bias)
+        gamma = self.per_channel(
+            _affine(embedding, self.gamma_kernel, self.gamma_bias)
+        )
+        beta = self.per_channel(_affine(embedding, self.beta_kernel, self.beta_bias))
         if self.normalize:
-            x -= spatial_mean(x)
-            variance = spatial_mean(ops.square(x))
+            x -= self.mean(x)
+            variance = self.mean(ops.square(x))
             scale = ops.rsqrt(variance + self.epsilon)
             gamma = gamma * scale * (variance * ops.square(scale))
         return ops.cast(x * gamma + beta, self.compute_dtype)
 
-    @staticmethod
-    def _per_channel(embedding, kernel, bias):
-        kernel, bias = ops.cast(kernel, "float32"), ops.cast(bias, "float32")
-        values = ops.matmul(embedding, kernel) + bias
+    def mean(self, x):
+        """[B, H, W, C] to each channel's mean, [B, 1, 1, C]."""
+        return spatial_mean(x)
+
+    def per_channel(self, values):
+        """[B, C] to what multiplies or shifts x, [B, 1, 1, C]."""
         return ops.reshape(values, (-1, 1, 1, values.shape[-1]))
 
     def compute_output_shape(self, input_shapes):
@@ -214,3 +218,7 @@ class StyleAffine(keras.layers.Layer):
             "normalize": self.normalize,
             "epsilon": self.epsilon,
         }
+
+
+def _affine(x, kernel, bias):
+    return ops.matmul(x, ops.cast(kernel, "float32")) + ops.cast(bias, "float32")

@@ -190,12 +190,12 @@ def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarra
 
 
 def soften(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """One time in six, the photo blurred, from slightly to hardly more than a
+    """One time in three, the photo blurred, from slightly to hardly more than a
     gradient: skies, mist and blurred backgrounds are where a network that lacks
     texture to work with leaves a pattern of its own. One time in twelve, without its
     colours, where those of the network's own would show."""
     picture = Image.fromarray(image)
-    if random.random() < 1 / 6:
+    if random.random() < 1 / 3:
         picture = picture.filter(ImageFilter.GaussianBlur(40.0 ** random.random()))
     if random.random() < 1 / 12:
         picture = picture.convert("L").convert("RGB")
