@@ -20,6 +20,7 @@ from export.graphs import (
     PRECISIONS,
     ExportError,
     convert_graph,
+    inference_networks,
     nodes,
     save_networks,
 )
@@ -155,10 +156,23 @@ def test_graphs_are_lean(models):
     }  # fmt: skip
     assert graphs["predictor"]["ops"]["_FusedConv2D"] == 2
     assert "Conv2D" not in graphs["predictor"]["ops"]
-    # What doubles the size works on the small input, with its kernels folded.
-    assert graphs["decoder"]["ops"]["ConcatV2"] == 2
+    # Three convolutions of cells become pixels, by rows laid side by side.
+    assert graphs["decoder"]["ops"]["Split"] == 2
     slow = {"DepthToSpace", "Einsum", "ExpandDims", "ResizeNearestNeighbor", "Tile"}
     assert not slow & set(graphs["decoder"]["ops"])
+
+
+@pytest.mark.parametrize("size", [(16, 16), (20, 36)])
+def test_cells_of_pixels_give_the_decoders_picture(size):
+    model = untrained()
+    random = np.random.default_rng(2)
+    content = random.uniform(0, 1, (1, *size, 3)).astype(np.float32)
+    embedding = random.normal(0, 1, (1, 100)).astype(np.float32)
+    features = model.transformer.encoder(content)
+    cells = inference_networks(model)["decoder"]([features, embedding])
+    expected = model.transformer.decoder([features, embedding])
+    assert np.std(expected) > 0.05
+    np.testing.assert_allclose(cells, expected, atol=3e-6)
 
 
 def test_quantised_weights_are_smaller(models):

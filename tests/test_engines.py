@@ -183,6 +183,34 @@ def test_lost_graphics_card_recovers(loose_tab: Tab, site: str) -> None:
     assert tab.page.evaluate("sfumato.memory()")["backend"] == "webgl"
 
 
+def test_a_card_of_small_textures_paints_all_the_same(
+    loose_tab: Tab, site: str, default_model: StyleModel
+) -> None:
+    """Its convolutions cannot be unrolled; 512 x 512 texels hold all else."""
+    small = """
+    const parameter = WebGL2RenderingContext.prototype.getParameter;
+    WebGL2RenderingContext.prototype.getParameter = function (name) {
+      return name === this.MAX_TEXTURE_SIZE ? 512 : parameter.call(this, name);
+    };
+    self.widest = 0;
+    const allocate = WebGL2RenderingContext.prototype.texStorage2D;
+    WebGL2RenderingContext.prototype.texStorage2D = function (...options) {
+      self.widest = Math.max(self.widest, options[3], options[4]);
+      return allocate.apply(this, options);
+    };
+    """
+    loose_tab.page.route("**/worker-*.js", lambda route: prepend(route, small))
+    loose_tab.open(f"{site}?backend=webgl&size=16")
+    embedding = default_model.embed(GALLERY / "embers.jpg")
+    for height, width in ((16, 16), (96, 96), (96, 112)):
+        photo = sample("coffee.jpg", height, width)
+        expected = default_model.stylize(photo, embedding) / 255
+        assert_close(
+            loose_tab.stylize(photo, embedding), expected, TOLERANCES["float16"]
+        )
+    assert 256 < loose_tab.page.workers[0].evaluate("widest") <= 512
+
+
 def test_full_memory_is_told_and_a_smaller_picture_painted(
     tab: Tab, site: str, default_model: StyleModel
 ) -> None:

@@ -177,17 +177,28 @@ export function isMemoryError(error: unknown): boolean {
   );
 }
 
+/** WebGL convolves pictures of so many pixels and more without unrolling them. */
+let tooManyPixels = Infinity;
+
 /**
- * Prepares WebGL for convolutions over a picture of `pixels` pixels.
+ * Runs a graph, whose convolutions are over a picture of `pixels` pixels, and keeps
+ * nothing but its result.
  *
- * By default a convolution first unrolls its input into one texture, four numbers to
- * a texel, which for a large picture is wider than the card allows; without that it
- * is slower but has no such limit. `taps` is the most inputs that any output of a
- * convolution reads (kernel height x width x channels).
+ * WebGL by default first unrolls a convolution's input into one texture, which for a
+ * large picture is wider than some cards allow; without that it is slower but has no
+ * such limit.
  */
-export function fitConvolutions(pixels: number, taps: number): void {
-  const limit = tf.env().getNumber("WEBGL_MAX_TEXTURE_SIZE");
-  tf.env().set("WEBGL_CONV_IM2COL", Math.sqrt((pixels * taps) / 4) <= limit);
+export function convolve(pixels: number, graph: () => tf.Tensor): tf.Tensor {
+  if (tf.getBackend() !== "webgl") return tf.tidy(graph);
+  const unroll = pixels < tooManyPixels;
+  tf.env().set("WEBGL_CONV_IM2COL", unroll);
+  try {
+    return tf.tidy(graph);
+  } catch (error) {
+    if (!unroll || !/texture size/i.test(String(error))) throw error;
+    tooManyPixels = pixels;
+    return convolve(pixels, graph);
+  }
 }
 
 function webglContext(): WebGLRenderingContext {

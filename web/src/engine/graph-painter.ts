@@ -3,7 +3,7 @@
 import * as tf from "@tensorflow/tfjs-core";
 import { loadGraphModel, type GraphModel } from "@tensorflow/tfjs-converter";
 
-import { fitConvolutions } from "./backend";
+import { convolve } from "./backend";
 import { atStrength, type Embedding } from "./embedding";
 import {
   checkPhoto,
@@ -37,7 +37,6 @@ export class GraphPainter implements Painter {
   readonly manifest: Manifest;
   readonly variant: Variant;
   readonly #graphs: Readonly<Record<GraphName, GraphModel>>;
-  readonly #taps: number;
   #photo: Photo | undefined;
 
   private constructor(
@@ -48,7 +47,6 @@ export class GraphPainter implements Painter {
     this.manifest = manifest;
     this.variant = variant;
     this.#graphs = graphs;
-    this.#taps = mostTaps(Object.values(graphs));
   }
 
   /**
@@ -116,9 +114,10 @@ export class GraphPainter implements Painter {
   async embed(image: Pixels, scale: number): Promise<Embedding> {
     const size = Math.round(this.manifest.style_size * scale);
     const resized = resizeShorterSide(image, size);
-    this.#fitTextures(resized);
     return read(
-      tf.tidy(() => execute(this.#graphs.predictor, { style: toTensor(resized) })),
+      convolve(resized.width * resized.height, () =>
+        execute(this.#graphs.predictor, { style: toTensor(resized) }),
+      ),
     );
   }
 
@@ -171,8 +170,7 @@ export class GraphPainter implements Painter {
     const { size_multiple } = this.manifest;
     const bottom = padding(pixels.height, size_multiple);
     const right = padding(pixels.width, size_multiple);
-    this.#fitTextures(pixels);
-    return tf.tidy(() => {
+    return convolve(pixels.width * pixels.height, () => {
       const content = tf.mirrorPad(
         toTensor(pixels),
         [
@@ -195,31 +193,18 @@ export class GraphPainter implements Painter {
     // What is painted is larger than the photo by the model's own margin.
     const [, rows = 0, columns = 0] = features.shape;
     const { size_multiple } = this.manifest;
-    this.#fitTextures({ width: columns * size_multiple, height: rows * size_multiple });
-    const picture = tf.tidy(() => {
+    const picture = convolve(rows * columns * size_multiple ** 2, () => {
       const row = tf.tensor2d(embedding, [1, embedding.length]);
       const padded = execute(this.#graphs.decoder, { features, embedding: row });
       return tf.slice(padded, [0, 0, 0, 0], [1, pixels.height, pixels.width, 3]);
     });
     return read(picture);
   }
-
-  #fitTextures({ width, height }: Pick<Pixels, "width" | "height">): void {
-    if (tf.getBackend() === "webgl") fitConvolutions(width * height, this.#taps);
-  }
 }
 
 function asModelError(error: unknown, name: string): EngineError {
   if (error instanceof EngineError) return error;
   return new EngineError("model", `The model ${name} cannot be used: ${String(error)}`);
-}
-
-/** The most inputs that one output of any convolution in these graphs reads. */
-function mostTaps(graphs: readonly GraphModel[]): number {
-  const kernels = graphs
-    .flatMap((graph) => Object.values(graph.weights).flat())
-    .filter((weight) => weight.rank === 4);
-  return Math.max(...kernels.map(({ shape: [h = 1, w = 1, c = 1] }) => h * w * c));
 }
 
 function execute(graph: GraphModel, inputs: tf.NamedTensorMap): tf.Tensor {
