@@ -166,8 +166,8 @@ def test_graphs_are_lean(models):
 def test_cells_of_pixels_give_the_decoders_picture(size):
     model = untrained()
     random = np.random.default_rng(2)
-    content = random.uniform(0, 1, (1, *size, 3)).astype(np.float32)
-    embedding = random.normal(0, 1, (1, 100)).astype(np.float32)
+    content = tf.constant(random.random((1, *size, 3), np.float32))
+    embedding = tf.constant(random.standard_normal((1, 100), np.float32))
     features = model.transformer.encoder(content)
     cells = inference_networks(model)["decoder"]([features, embedding])
     expected = model.transformer.decoder([features, embedding])

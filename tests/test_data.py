@@ -127,7 +127,7 @@ def test_recolouring_leaves_few_without_colours():
     assert 18 < sum(map(is_grey, results)) < 52
 
 
-def test_softening_blurs_or_greys_few_photos_and_keeps_the_others():
+def test_softening_blurs_or_greys_some_photos_and_keeps_the_others():
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
     results = [soften(image, np.random.default_rng(seed)) for seed in range(400)]
     assert all(result.shape == image.shape for result in results)
@@ -135,5 +135,5 @@ def test_softening_blurs_or_greys_few_photos_and_keeps_the_others():
     assert 18 < len(grey) < 52
     changed = [result for result in results if not np.array_equal(image, result)]
     blurred = [result for result in changed if not is_grey(result)]
-    assert 40 < len(blurred) < 85
+    assert 90 < len(blurred) < 155
     assert all(result.std() < 0.8 * image.std() for result in blurred)
