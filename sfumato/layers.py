@@ -191,9 +191,7 @@ class StyleAffine(keras.layers.Layer):
         x, embedding = inputs
         x = ops.cast(x, "float32")
         embedding = ops.cast(embedding, "float32")
-        gamma = self.per_channel(
-            _affine(embedding, self.gamma_kernel, self.gamma_bias)
-        )
+        gamma = self.per_channel(_affine(embedding, self.gamma_kernel, self.gamma_bias))
         beta = self.per_channel(_affine(embedding, self.beta_kernel, self.beta_bias))
         if self.normalize:
             x -= self.mean(x)

@@ -6,6 +6,7 @@ from PIL import Image
 
 from sfumato.images import ImageError
 from train.data import ImageFolder, StyleTransferDataset, crop, recolour, soften
+from train.drawings import drawing
 
 
 @pytest.fixture
@@ -100,6 +101,31 @@ def test_styles_are_mixed_with_others_and_with_the_photos_own(folder):
         kinds["none" if not share.any() else "own" if own else "others"] += 1
     assert kinds["none"] > 20
     assert min(kinds["others"], kinds["own"]) > 8
+
+
+def test_drawings_are_pictures_of_many_kinds():
+    drawings = [drawing(48, np.random.default_rng(seed)) for seed in range(100)]
+    assert {(image.shape, image.dtype) for image in drawings} == {
+        ((48, 48, 3), np.dtype(np.uint8))
+    }
+    np.testing.assert_array_equal(drawings[7], drawing(48, np.random.default_rng(7)))
+    assert np.median([image.std() for image in drawings]) > 30
+    means = np.array([image.mean(axis=(0, 1)) for image in drawings])
+    assert means.std(axis=0).min() > 30
+    edges = [np.diff(image.astype(float), axis=0) for image in drawings]
+    roughness = np.abs(edges).mean(axis=(1, 2, 3))
+    assert min(roughness) < 4
+    assert max(roughness) > 30
+    assert drawing(31, np.random.default_rng(0)).shape == (31, 31, 3)
+
+
+@pytest.mark.parametrize(("drawn", "least", "most"), [(0, 0, 0), (0.25, 10, 40)])
+def test_a_share_of_the_styles_is_drawn(tmp_path, drawn, least, most):
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "flat.png")
+    flat = ImageFolder(tmp_path)
+    dataset = StyleTransferDataset(flat, flat, 32, 4, 0, 25, seed=1, drawn=drawn)
+    styles = np.concatenate([dataset[index][0]["style"] for index in range(25)])
+    assert least <= np.ptp(styles, axis=(1, 2)).any(axis=1).sum() <= most
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (20, 300), (301, 64)])

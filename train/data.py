@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sfumato.images import ImageError, decode, resize, to_float
+from train.drawings import drawing
 
 # Smaller images hold too little of a style or a scene to learn from.
 SMALLEST = 64
@@ -84,6 +85,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
     that the style is mixed with the photo's own, as a lower strength does, and the
     photo is painted in its own style alone, as strength 0 does.
 
+    Of the styles, the share `drawn` is none of the folder's but a drawing.
+
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
     from the seed and the step's number. Item i is step first_step + i.
@@ -99,9 +102,11 @@ class StyleTransferDataset(keras.utils.PyDataset):
         steps: int,
         seed: int,
         mixed: float = 0.0,
+        drawn: float = 0.0,
     ):
         super().__init__(workers=2, max_queue_size=8)
         self.mixed = mixed
+        self.drawn = drawn
         self.content = content
         self.style = style
         self.size = self.style_size = size
@@ -153,13 +158,13 @@ class StyleTransferDataset(keras.utils.PyDataset):
 
     def styles(self, step: int, random: np.random.Generator) -> list[np.ndarray]:
         """The paintings of a step's batch."""
-        return [
-            recolour(
-                crop(self.style.draw(number, self.seed + 1), self.style_size, random),
-                random,
-            )
-            for number in self.numbers(step)
-        ]
+        return [self.painting(number, random) for number in self.numbers(step)]
+
+    def painting(self, number: int, random: np.random.Generator) -> np.ndarray:
+        if self.drawn and random.random() < self.drawn:
+            return drawing(self.style_size, random)
+        image = self.style.draw(number, self.seed + 1)
+        return recolour(crop(image, self.style_size, random), random)
 
 
 def _reader(size: int) -> Callable[[Path], np.ndarray]:

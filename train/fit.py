@@ -169,6 +169,7 @@ def fit(
             steps,
             recipe.seed,
             phase.mixed,
+            phase.drawn,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={"photos": len(content.paths), "paintings": len(style.paths)},

@@ -49,6 +49,7 @@ class Phase:
     noise, of a few very different paintings, is what keeps the predictor from
     telling styles apart. mixed: in which share of the batches styles are mixed, see
     StyleTransferDataset; of several devices, each mixes those of its own part.
+    drawn: which share of the styles are drawings, see train/drawings.py.
     """
 
     size: int
@@ -56,6 +57,7 @@ class Phase:
     steps: int
     frozen_statistics: bool = False
     mixed: float = 0.0
+    drawn: float = 0.0
 
 
 @dataclass(frozen=True)
