@@ -32,13 +32,14 @@ class TransformerConfig:
 # The encoder halves the picture twice: it takes sides that are a multiple of this.
 SIZE_MULTIPLE = 4
 # By how many pixels the photo goes on beyond each of its borders.
-MARGIN = 8
-# A margin is mirrored from within the photo, and has to find enough there.
-MIN_SIZE = 2 * MARGIN
+MARGIN = 12
+# A margin is mirrored from within the photo, whose sides have to be longer.
+MIN_SIZE = MARGIN + SIZE_MULTIPLE
 OUTER_KERNEL = 5
 # What is left of the margin once the decoder's convolutions without padding have had
-# theirs: two cells, 2 x 2 - 1 = 3 at half the picture's size, 5 at the whole.
-LEFT_OVER = 5 - OUTER_KERNEL // 2
+# theirs: each of the two that double the size takes a pixel of its result, the first of
+# which is doubled again.
+LEFT_OVER = MARGIN - 3 - OUTER_KERNEL // 2
 
 
 def build_encoder(config: TransformerConfig) -> keras.Model:
