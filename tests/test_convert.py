@@ -156,8 +156,10 @@ def test_graphs_are_lean(models):
     }  # fmt: skip
     assert graphs["predictor"]["ops"]["_FusedConv2D"] == 2
     assert "Conv2D" not in graphs["predictor"]["ops"]
-    # Three convolutions of cells become pixels, by rows laid side by side.
+    # Two convolutions give cells that become pixels, by rows laid side by side; the
+    # style of what stays cells has its numbers once for each of their four pixels.
     assert graphs["decoder"]["ops"]["Split"] == 2
+    assert graphs["decoder"]["ops"]["ConcatV2"] == 2 + 4
     slow = {"DepthToSpace", "Einsum", "ExpandDims", "ResizeNearestNeighbor", "Tile"}
     assert not slow & set(graphs["decoder"]["ops"])
 

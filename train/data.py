@@ -161,6 +161,7 @@ class StyleTransferDataset(keras.utils.PyDataset):
         return [self.painting(number, random) for number in self.numbers(step)]
 
     def painting(self, number: int, random: np.random.Generator) -> np.ndarray:
+        """The number-th style, or a drawing in its place."""
         if self.drawn and random.random() < self.drawn:
             return drawing(self.style_size, random)
         image = self.style.draw(number, self.seed + 1)
