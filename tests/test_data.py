@@ -103,6 +103,26 @@ def test_styles_are_mixed_with_others_and_with_the_photos_own(folder):
     assert min(kinds["others"], kinds["own"]) > 8
 
 
+def test_the_window_lies_anywhere_within_larger_photos(folder):
+    images = ImageFolder(folder)
+    dataset = StyleTransferDataset(
+        images, images, 32, 4, first_step=0, steps=60, seed=1, mixed=1.0, beyond=3
+    )
+    places, own = set(), 0
+    for index in range(60):
+        (batch,) = dataset[index]
+        assert batch["content"].shape == (4, 35, 35, 3)
+        assert batch["style"].shape == (4, 32, 32, 3)
+        assert (batch["window"] == batch["window"][0]).all()
+        top, left = batch["window"][0]
+        places.add((int(top), int(left)))
+        window = batch["content"][::2, top : top + 32, left : left + 32]
+        own += np.array_equal(batch["style"][1::2], window)
+    assert {place for pair in places for place in pair} == {0, 1, 2, 3}
+    assert len(places) > 10
+    assert own > 8
+
+
 def test_drawings_are_pictures_of_many_kinds():
     drawings = [drawing(48, np.random.default_rng(seed)) for seed in range(100)]
     assert {(image.shape, image.dtype) for image in drawings} == {

@@ -161,6 +161,14 @@ def test_a_teacher_that_is_none_is_refused(recipe, folders, tmp_path, capsys):
     assert not out.exists()
 
 
+def test_what_distilling_would_not_heed_is_refused(recipe, tmp_path, capsys):
+    recipe.write_text(recipe.read_text() + "drawn = 0.2\n")
+    out = tmp_path / "out"
+    assert main(arguments("default", recipe, (tmp_path, tmp_path), out)) == 1
+    assert "unexpected keyword argument 'drawn'" in capsys.readouterr().err
+    assert not out.exists()
+
+
 def test_the_shipped_recipe_is_half_as_wide_as_default():
     student = Recipe.load("distill", Imitation)
     default = Recipe.load("default")

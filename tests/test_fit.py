@@ -18,7 +18,7 @@ from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 from train.__main__ import main
 from train.fit import STATE, StyleTransfer, fit
-from train.recipe import Loss, Optimizer, Phase, Recipe, RecipeError
+from train.recipe import Loss, Optimizer, Recipe, RecipeError, VariedPhase
 from train.run import Progress, TrainingError
 
 RECIPE = Recipe(
@@ -28,7 +28,7 @@ RECIPE = Recipe(
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
     loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9),
-    phases=(Phase(size=32, batch=2, steps=4), Phase(size=48, batch=1, steps=4)),
+    phases=tuple(VariedPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
 )
 
 
@@ -114,7 +114,7 @@ def test_run_writes_logs_samples_and_the_averaged_model(whole_run):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_frozen_statistics_stay_as_they_are(folders, tmp_path, frozen):
-    phase = Phase(size=32, batch=2, steps=3, frozen_statistics=frozen)
+    phase = VariedPhase(size=32, batch=2, steps=3, frozen_statistics=frozen)
     recipe = dataclasses.replace(RECIPE, phases=(phase,))
     assert run(recipe, folders, tmp_path / "run")
     model = StyleModel.load(tmp_path / "run" / "model")
@@ -135,7 +135,7 @@ def test_training_lowers_the_loss(folders, tmp_path):
     recipe = dataclasses.replace(
         RECIPE,
         optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=5e-3),
-        phases=(Phase(32, 2, 240),),
+        phases=(VariedPhase(32, 2, 240),),
     )
     assert run(recipe, folders, tmp_path / "run", log_every=60, save_every=240)
     with (tmp_path / "run" / "log.csv").open() as file:
@@ -166,12 +166,32 @@ def test_mixed_styles_have_mixed_embeddings_and_mixed_gram_matrices():
     )
 
 
+def test_the_loss_looks_at_the_window_alone():
+    trainer = StyleTransfer(
+        StyleModel(RECIPE.predictor, RECIPE.transformer), RECIPE.loss
+    )
+    random = np.random.default_rng(0)
+    content, stylized = random.random((2, 2, 40, 40, 3), np.float32)
+    style = random.random((2, 32, 32, 3), np.float32)
+    place = np.full((2, 2), (3, 8), np.int32)
+    rows, columns = slice(3, 35), slice(8, 40)
+    batch = {"content": content, "style": style, "window": place}
+    cut = {"content": content[:, rows, columns], "style": style}
+    values = trainer.values(batch, stylized)
+    expected = trainer.values(cut, stylized[:, rows, columns])
+    for name, value in expected.items():
+        np.testing.assert_allclose(values[name], value, rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_run_with_mixed_styles_in_each_precision(
+def test_a_run_with_mixed_styles_and_a_window_in_each_precision(
     folders, tmp_path, monkeypatch, precision
 ):
     monkeypatch.setattr("train.fit.faster_precision", lambda: precision)
-    phases = tuple(dataclasses.replace(phase, mixed=1.0) for phase in RECIPE.phases)
+    phases = tuple(
+        VariedPhase(phase.size, phase.batch, phase.steps, mixed=1.0, beyond=4)
+        for phase in RECIPE.phases
+    )
     mixed = dataclasses.replace(RECIPE, phases=phases)
     assert run(mixed, folders, tmp_path / "run")
     assert (
@@ -219,7 +239,7 @@ def test_no_number_stops_with_a_clear_message_and_is_never_saved(
     recipe = dataclasses.replace(
         RECIPE,
         optimizer=Optimizer(float("inf"), 2, 5.0, 0.9),
-        phases=(Phase(32, 2, 8),),
+        phases=(VariedPhase(32, 2, 8),),
     )
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=message):
@@ -238,7 +258,7 @@ def test_a_run_is_never_overwritten_nor_resumed_by_another_recipe(folders, whole
 
 def test_a_run_starts_from_a_models_weights(folders, whole_run, tmp_path):
     recipe = dataclasses.replace(
-        RECIPE, optimizer=Optimizer(0.0, 1, 5.0, 0.9), phases=(Phase(32, 2, 2),)
+        RECIPE, optimizer=Optimizer(0.0, 1, 5.0, 0.9), phases=(VariedPhase(32, 2, 2),)
     )
     out = tmp_path / "run"
     assert run(recipe, folders, out, start=whole_run / "model", log_every=2)

@@ -249,10 +249,10 @@ def _finetune(options: argparse.Namespace) -> int:
 
 def _distill(options: argparse.Namespace) -> int:
     from train.distill import Imitation, distill
-    from train.recipe import Recipe
+    from train.recipe import Phase, Recipe
 
     done = distill(
-        Recipe.load(options.recipe, Imitation).lasting(options.steps),
+        Recipe.load(options.recipe, Imitation, phase=Phase).lasting(options.steps),
         options.teacher,
         options.content,
         options.style,

@@ -87,6 +87,10 @@ class StyleTransferDataset(keras.utils.PyDataset):
 
     Of the styles, the share `drawn` is none of the folder's but a drawing.
 
+    With `beyond`, photos are so many pixels larger, and "window", int32 [batch, 2],
+    says at which row and column of each the size x size pixels begin that the loss is
+    to look at: the same for all of a batch.
+
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
     from the seed and the step's number. Item i is step first_step + i.
@@ -103,10 +107,12 @@ class StyleTransferDataset(keras.utils.PyDataset):
         seed: int,
         mixed: float = 0.0,
         drawn: float = 0.0,
+        beyond: int = 0,
     ):
         super().__init__(workers=2, max_queue_size=8)
         self.mixed = mixed
         self.drawn = drawn
+        self.beyond = beyond
         self.content = content
         self.style = style
         self.size = self.style_size = size
@@ -129,14 +135,19 @@ class StyleTransferDataset(keras.utils.PyDataset):
         """The batch of a training step."""
         random = np.random.default_rng([self.seed, step])
         content, style = self.photos(step, random), self.styles(step, random)
-        images = {}
+        images: dict[str, np.ndarray] = {}
+        top, left = random.integers(0, self.beyond, 2, endpoint=True)
+        if self.beyond:
+            images["window"] = np.full((self.batch, 2), (top, left), np.int32)
         if self.mixed:
             images["mix"] = mix = np.zeros(self.batch, np.float32)
             if random.random() < self.mixed:
                 mix[:] = random.random(self.batch)
                 if random.random() < 0.5:
                     pairs = self.batch // 2 * 2
-                    style[1::2] = content[1::2] = content[:pairs:2]
+                    content[1::2] = content[:pairs:2]
+                    rows, columns = (slice(at, at + self.size) for at in (top, left))
+                    style[1::2] = [photo[rows, columns] for photo in content[1::2]]
                     mix[1::2] = 0.0
         return images | {
             "content": to_float(np.stack(content)),
@@ -151,7 +162,12 @@ class StyleTransferDataset(keras.utils.PyDataset):
         """The photos of a step's batch."""
         return [
             soften(
-                crop(self.content.draw(number, self.seed), self.size, random), random
+                crop(
+                    self.content.draw(number, self.seed),
+                    self.size + self.beyond,
+                    random,
+                ),
+                random,
             )
             for number in self.numbers(step)
         ]

@@ -121,7 +121,8 @@ def finetune(
     style.report_skipped()
     strategy = distribution()
     before = StyleModel.load(bundle)
-    recipe = Recipe.load(recipe_name, networks=before.manifest).lasting(steps)
+    recipe = Recipe.load(recipe_name, networks=before.manifest, phase=Phase)
+    recipe = recipe.lasting(steps)
     photos, styles = (
         {path.name: square(path, STYLE_SIZE) for path in folder.paths[:count]}
         for folder, count in ((content, SHOWN_PHOTOS), (style, SHOWN_STYLES))

@@ -21,7 +21,7 @@ from sfumato.model import StyleModel
 from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
 from train.inherit import inherit
-from train.recipe import Loss, Phase, Recipe
+from train.recipe import Loss, Recipe
 from train.run import (
     STATE,
     Checkpoints,
@@ -100,6 +100,7 @@ class StyleTransfer(Trainer):
 
     def values(self, x, y_pred):
         """The terms of the loss, not yet weighted, by name, [B] each."""
+        x, y_pred = _windows(x, y_pred)
         content, grams = self.targets(x)
         stylized = self.features(y_pred)
         values = {
@@ -123,6 +124,20 @@ class StyleTransfer(Trainer):
         return content, {
             name: _mixed(losses.gram_matrix(style[name]), x) for name in layers
         }
+
+
+def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
+    """A batch and its stylized photos, cut to where it says that the loss looks."""
+    if "window" not in batch:
+        return batch, stylized
+    size = batch["style"].shape[1]
+    top, left = batch["window"][0, 0], batch["window"][0, 1]
+
+    def cut(images):
+        start, shape = (0, top, left, 0), (ops.shape(images)[0], size, size, 3)
+        return ops.slice(images, start, shape)
+
+    return batch | {"content": cut(batch["content"])}, cut(stylized)
 
 
 def _mixed(values: Any, batch: Any) -> Any:
@@ -170,6 +185,7 @@ def fit(
             recipe.seed,
             phase.mixed,
             phase.drawn,
+            phase.beyond,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={"photos": len(content.paths), "paintings": len(style.paths)},
@@ -191,7 +207,7 @@ class Task:
 
     recipe: Recipe
     trainer: Callable[[StyleModel, int], Trainer]
-    dataset: Callable[[Phase, int, int], StyleTransferDataset]
+    dataset: Callable[[Any, int, int], StyleTransferDataset]
     sheet: Callable[[StyleModel], np.ndarray]
     card: dict[str, Any]
     start: StyleModel | None = None

@@ -47,17 +47,29 @@ class Phase:
     frozen_statistics: batch normalisation goes by its running statistics as they
     are, in training as in use. Early on it needs those of the batch; later their
     noise, of a few very different paintings, is what keeps the predictor from
-    telling styles apart. mixed: in which share of the batches styles are mixed, see
-    StyleTransferDataset; of several devices, each mixes those of its own part.
-    drawn: which share of the styles are drawings, see train/drawings.py.
+    telling styles apart.
     """
 
     size: int
     batch: int
     steps: int
     frozen_statistics: bool = False
+
+
+@dataclass(frozen=True)
+class VariedPhase(Phase):
+    """A Phase of `fit`, which varies what it learns from.
+
+    mixed: in which share of the batches styles are mixed, see StyleTransferDataset;
+    of several devices, each mixes those of its own part. drawn: which share of the
+    styles are drawings, see train/drawings.py. beyond: so many pixels larger are the
+    photos than the window, placed at random, that the loss looks at. What VGG-16 sees
+    at its own border, of zeros, is otherwise lowered by a rim that is painted for it.
+    """
+
     mixed: float = 0.0
     drawn: float = 0.0
+    beyond: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,11 +106,13 @@ class Recipe:
         name: str,
         loss: Callable[..., Any] = Loss,
         networks: Mapping[str, Any] | None = None,
+        phase: type[Phase] = VariedPhase,
     ) -> "Recipe":
         """A recipe of train/recipes by its name, or any TOML file by its path.
 
         loss: the class of its loss section. networks: a model's manifest, whose
-        predictor and transformer stand in for the recipe's.
+        predictor and transformer stand in for the recipe's. phase: the class of its
+        phases: what such a training would not heed is refused.
         """
         path = find(name, RECIPES)
         try:
@@ -113,7 +127,7 @@ class Recipe:
                 transformer=TransformerConfig(**tuples(values.pop("transformer"))),
                 loss=loss(**tuples(values.pop("loss"))),
                 optimizer=Optimizer(**values.pop("optimizer")),
-                phases=tuple(Phase(**phase) for phase in values.pop("phases")),
+                phases=tuple(phase(**entry) for entry in values.pop("phases")),
                 **values,
             )
         except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
