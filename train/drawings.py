@@ -13,11 +13,20 @@ OUTLINE = (0.0, 0.0, 0.0)
 
 def drawing(size: int, random: np.random.Generator) -> np.ndarray:
     """A drawing, uint8 [size, size, 3]: one to three patterns over one another, in
-    two to six colours, at times with grain."""
+    two to six colours, at times with grain. Every fourth shows much of a ground of one
+    colour, half of these of paper."""
     side = OVERSAMPLING * size
     palette = _palette(random)
-    canvas = _bands(np.zeros((side, side, 3)), palette, random)
-    for pattern in random.choice(len(PATTERNS), random.integers(1, 4), replace=False):
+    canvas = np.zeros((side, side, 3))
+    first = 0
+    if random.random() < 0.25:
+        paper = random.uniform(0.85, 1.0, 3)
+        canvas += paper if random.random() < 0.5 else palette[0]
+        first = PATTERNS.index(_stripes)
+    else:
+        canvas = _bands(canvas, palette, random)
+    chosen = random.permutation(np.arange(first, len(PATTERNS)))
+    for pattern in chosen[: random.integers(1, 4)]:
         canvas = PATTERNS[pattern](canvas, palette, random)
     picture = Image.fromarray(_bytes(canvas)).reduce(OVERSAMPLING)
     if random.random() < 0.5:
@@ -133,8 +142,9 @@ def _strokes(canvas, palette, random):
 
 PATTERNS: tuple[Callable[..., np.ndarray], ...] = (
     _bands,
-    _stripes,
     _cells,
+    # These leave a part of the canvas as it is.
+    _stripes,
     _shapes,
     _strokes,
 )
