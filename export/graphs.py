@@ -47,16 +47,34 @@ class FoldedConv2D(keras.layers.Layer):
         return tf.reshape(rows, (1, -1, 2 * width, channels // 4))
 
 
-class CellStyleAffine(StyleAffine):
-    """A StyleAffine of cells of 2 x 2 pixels, [1, H, W, 4 C]."""
+class SummedStyleAffine(StyleAffine):
+    """A StyleAffine whose means over rows are matrix products: TF.js's WebGL transposes
+    the whole picture to take a mean."""
+
+    def means(self, x):
+        width = tf.shape(x)[2]
+        # Ones, not shares: TF.js would wait for the graphics card to know a number that
+        # it is to fill a tensor with.
+        ones = tf.ones((1, 1, 1, width))
+        share = 1.0 / tf.cast(width, tf.float32)
+        return lambda x: share * tf.reduce_mean(tf.matmul(ones, x), 1, keepdims=True)
+
+
+class CellStyleAffine(SummedStyleAffine):
+    """The same of cells of 2 x 2 pixels, [1, H, W, 4 C]."""
 
     def build(self, input_shapes):
         (*sides, channels), embedding = input_shapes
         super().build([(*sides, channels // 4), embedding])
 
-    def mean(self, x):
-        means = tf.reshape(super().mean(x), (4, x.shape[-1] // 4))
-        return self.per_channel(tf.reduce_mean(means, axis=0, keepdims=True))
+    def means(self, x):
+        of_cells = super().means(x)
+
+        def of_pixels(x):
+            means = tf.reshape(of_cells(x), (4, x.shape[-1] // 4))
+            return self.per_channel(tf.reduce_mean(means, axis=0, keepdims=True))
+
+        return of_pixels
 
     def per_channel(self, values):
         return super().per_channel(tf.concat([values] * 4, axis=-1))
@@ -184,7 +202,10 @@ def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
     if layer.name == "output":
         kernel = cell_kernel(keras.ops.convert_to_numpy(layer.kernel))
         return FoldedConv2D(kernel, pixels=True, name=layer.name)
-    kind = CellStyleAffine if layer.name == "expand1_style" else type(layer)
+    kind = type(layer)
+    if isinstance(layer, StyleAffine):
+        on_cells = layer.name == "expand1_style"
+        kind = CellStyleAffine if on_cells else SummedStyleAffine
     return kind.from_config(layer.get_config())
 
 

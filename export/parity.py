@@ -24,7 +24,7 @@ from sfumato.model import StyleModel
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 # [height, width] of the photos painted; one needs padding, one is the least size.
-SIZES = ((256, 192), (131, 97), (16, 16))
+SIZES = ((256, 192), (131, 97), (20, 20))
 STYLES = 2
 
 # Quantised weights paint other pixels; without, only the order of sums differs.

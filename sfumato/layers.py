@@ -194,15 +194,16 @@ class StyleAffine(keras.layers.Layer):
         gamma = self.per_channel(_affine(embedding, self.gamma_kernel, self.gamma_bias))
         beta = self.per_channel(_affine(embedding, self.beta_kernel, self.beta_bias))
         if self.normalize:
-            x -= self.mean(x)
-            variance = self.mean(ops.square(x))
+            mean = self.means(x)
+            x -= mean(x)
+            variance = mean(ops.square(x))
             scale = ops.rsqrt(variance + self.epsilon)
             gamma = gamma * scale * (variance * ops.square(scale))
         return ops.cast(x * gamma + beta, self.compute_dtype)
 
-    def mean(self, x):
-        """[B, H, W, C] to each channel's mean, [B, 1, 1, C]."""
-        return spatial_mean(x)
+    def means(self, x):
+        """What gives each channel's mean, [B, 1, 1, C], of an input of x's shape."""
+        return spatial_mean
 
     def per_channel(self, values):
         """[B, C] to what multiplies or shifts x, [B, 1, 1, C]."""

@@ -32,14 +32,16 @@ class TransformerConfig:
 # The encoder halves the picture twice: it takes sides that are a multiple of this.
 SIZE_MULTIPLE = 4
 # By how many pixels the photo goes on beyond each of its borders.
-MARGIN = 12
+MARGIN = 16
 # A margin is mirrored from within the photo, whose sides have to be longer.
 MIN_SIZE = MARGIN + SIZE_MULTIPLE
 OUTER_KERNEL = 5
-# What is left of the margin once the decoder's convolutions without padding have had
-# theirs: each of the two that double the size takes a pixel of its result, the first of
-# which is doubled again.
-LEFT_OVER = MARGIN - 3 - OUTER_KERNEL // 2
+# How much of the margin the decoder makes large again, in pixels of its features: what
+# its convolutions without padding need. Each of the two that double the size takes a
+# pixel of its result, the first of which is doubled again; the last takes half its
+# kernel.
+ENLARGED = 2
+LEFT_OVER = ENLARGED * SIZE_MULTIPLE - 3 - OUTER_KERNEL // 2
 
 
 def build_encoder(config: TransformerConfig) -> keras.Model:
@@ -85,6 +87,7 @@ def build_decoder(config: TransformerConfig) -> keras.Model:
         y = keras.layers.ReLU()(y)
         y = styled(residual(f"residual{index}b"), y)
         x = x + y
+    x = keras.layers.Cropping2D(MARGIN // SIZE_MULTIPLE - ENLARGED, name="near")(x)
     for index, width in enumerate(reversed(config.widths[:2])):
         x = styled(UpsampleConv2D(width, name=f"expand{index}"), x)
         x = keras.layers.ReLU()(x)

@@ -159,8 +159,8 @@ def test_lost_graphics_card_recovers(loose_tab: Tab, site: str) -> None:
     tab = loose_tab
     spy = [SPY]
     tab.page.route("**/worker-*.js", lambda route: prepend(route, *spy))
-    tab.open(f"{site}?backend=webgl&size=16")
-    photo = sample("coffee.jpg", 16, 21)
+    tab.open(f"{site}?backend=webgl&size=20")
+    photo = sample("coffee.jpg", 20, 25)
     embedding = tab.embed(sample("embers.jpg", 64, 64))
     picture = tab.stylize(photo, embedding)
     assert picture.std() > 0.02
@@ -173,7 +173,7 @@ def test_lost_graphics_card_recovers(loose_tab: Tab, site: str) -> None:
     spy.append(LOSE_WHEN_PAINTING)
     failed = tab.page.evaluate(
         """(numbers) =>
-          sfumato.stylize(new ImageData(16, 16), test.embedding(numbers))
+          sfumato.stylize(new ImageData(20, 20), test.embedding(numbers))
             .catch(({ code, message }) => `${code}: ${message}`)""",
         embedding.tolist(),
     )
@@ -200,9 +200,9 @@ def test_a_card_of_small_textures_paints_all_the_same(
     };
     """
     loose_tab.page.route("**/worker-*.js", lambda route: prepend(route, small))
-    loose_tab.open(f"{site}?backend=webgl&size=16")
+    loose_tab.open(f"{site}?backend=webgl&size=20")
     embedding = default_model.embed(GALLERY / "embers.jpg")
-    for height, width in ((16, 16), (96, 96), (96, 104)):
+    for height, width in ((20, 20), (88, 88), (88, 96)):
         photo = sample("coffee.jpg", height, width)
         expected = default_model.stylize(photo, embedding) / 255
         assert_close(
@@ -251,7 +251,7 @@ def test_style_scale_is_the_servers(
 @pytest.mark.parametrize("scale", [0.4, 2.1, float("nan")])
 def test_bad_style_scale_is_refused(engine_tab: Tab, scale: float) -> None:
     message = engine_tab.page.evaluate(
-        """(scale) => sfumato.embed(new ImageData(16, 16), { scale })
+        """(scale) => sfumato.embed(new ImageData(20, 20), { scale })
           .catch(({ code, message }) => `${code}: ${message}`)""",
         scale,
     )
@@ -289,7 +289,7 @@ def test_page_is_small(tab: Tab, site: str, backend: str | None) -> None:
     """All that a first visit loads, gzipped, without the model and the pictures."""
     responses: list[Response] = []
     tab.page.on("response", lambda response: responses.append(response))
-    tab.open(site + ("?size=32" if backend is None else f"?backend={backend}&size=16"))
+    tab.open(site + ("?size=32" if backend is None else f"?backend={backend}&size=20"))
     sizes = {
         response.url: len(gzip.compress(response.body(), 9, mtime=0))
         for response in responses

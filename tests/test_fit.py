@@ -193,9 +193,7 @@ def test_a_run_with_mixed_styles_and_a_window_in_each_precision(
         for phase in RECIPE.phases
     )
     mixed = dataclasses.replace(RECIPE, phases=phases)
-    assert run(mixed, folders, tmp_path / "run", log_every=4)
-    with (tmp_path / "run" / "log.csv").open() as file:
-        assert all(0 < float(row["border"]) < 1 for row in csv.DictReader(file))
+    assert run(mixed, folders, tmp_path / "run")
     assert (
         StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 8
     )

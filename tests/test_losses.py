@@ -88,18 +88,6 @@ def test_vgg16_stops_at_the_deepest_layer_asked_for():
     assert build_vgg16(["relu1_2"]).count_params() == 38_720
 
 
-def test_border_distance_looks_at_the_ring_alone():
-    images = np.random.default_rng(0).random((2, 48, 40, 3)).astype(np.float32)
-    ring = np.ones((48, 40, 1), bool)
-    ring[losses.RING : -losses.RING, losses.RING : -losses.RING] = False
-    shift = np.array([0.25, -0.5], np.float32)[:, None, None, None]
-    within, along = images + shift * ~ring, images + shift * ring
-    np.testing.assert_allclose(losses.border_distance(within, images), 0, atol=1e-7)
-    np.testing.assert_allclose(
-        losses.border_distance(along, images), [0.25, 0.5], rtol=1e-5
-    )
-
-
 def test_checkerboard_is_the_mean_square_of_a_pattern_and_zero_without_one():
     stripes = np.where(np.arange(64) % 2 == 0, 0.25, -0.25).astype(np.float32)
     pattern = np.broadcast_to(stripes[:, None], (1, 64, 64, 3))

@@ -18,12 +18,12 @@ from sfumato.transformer import MIN_SIZE
 
 PHOTO = picture(48, 61, seed=1)
 SHAPES = [
-    (16, 16),
-    (16, 17),
-    (17, 16),
-    (19, 301),
-    (255, 18),
-    *map(tuple, np.random.default_rng(0).integers(16, 160, (16, 2)).tolist()),
+    (MIN_SIZE, MIN_SIZE),
+    (MIN_SIZE, MIN_SIZE + 1),
+    (MIN_SIZE + 1, MIN_SIZE),
+    (23, 301),
+    (255, 22),
+    *map(tuple, np.random.default_rng(0).integers(MIN_SIZE, 160, (16, 2)).tolist()),
 ]
 
 

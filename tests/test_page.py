@@ -99,7 +99,7 @@ def test_browser_agrees_with_server(
 def test_large_and_small_styles_are_scaled_as_on_the_server(
     tab: Tab, float32_site: str, default_model: StyleModel, name: str, height: int
 ) -> None:
-    tab.open(f"{float32_site}?backend=wasm&size=16")
+    tab.open(f"{float32_site}?backend=wasm&size=20")
     style = sample(name, height)
     expected = default_model.embed(style)
     # What another way of scaling would give.
@@ -153,7 +153,7 @@ def test_bad_weights_are_refused(engine_tab: Tab, weights: list[float]) -> None:
     assert message.startswith("RangeError: Style weights must be finite")
 
 
-@pytest.mark.parametrize("shape", [(16, 16), (17, 31), (33, 50), (19, 64)])
+@pytest.mark.parametrize("shape", [(20, 20), (21, 31), (33, 50), (23, 64)])
 def test_any_size_is_kept(
     engine_tab: Tab, default_model: StyleModel, shape: tuple[int, int]
 ) -> None:
@@ -167,9 +167,9 @@ def test_bad_calls_are_explained(engine_tab: Tab) -> None:
     messages = engine_tab.page.evaluate(
         """async () => {
           const said = [];
-          const photo = new ImageData(16, 16);
+          const photo = new ImageData(20, 20);
           for (const call of [
-            () => sfumato.stylize(new ImageData(40, 15), new Float32Array(100)),
+            () => sfumato.stylize(new ImageData(40, 19), new Float32Array(100)),
             () => sfumato.stylize(photo, new Float32Array(99)),
             () => sfumato.stylize(photo, new Float32Array(100).fill(NaN)),
             () => sfumato.stylize(photo, new Float32Array(100), { strength: NaN }),
@@ -180,14 +180,14 @@ def test_bad_calls_are_explained(engine_tab: Tab) -> None:
         }"""
     )
     assert messages == [
-        "input: The photo has 40 × 15 pixels; each side needs at least 16.",
+        "input: The photo has 40 × 19 pixels; each side needs at least 20.",
         "input: An embedding has 100 numbers; this one has 99.",
         "input: The strength and the embedding must be finite numbers.",
         "input: The strength and the embedding must be finite numbers.",
     ]
 
 
-@pytest.mark.parametrize(("backend", "side"), [("wasm", 48), ("webgl", 16)])
+@pytest.mark.parametrize(("backend", "side"), [("wasm", 48), ("webgl", 20)])
 def test_fifty_repaints_leave_no_tensors(
     tab: Tab, site: str, backend: str, side: int
 ) -> None:
@@ -376,9 +376,9 @@ def test_bad_file_is_explained_and_the_picture_stays(
 def test_tiny_photo_is_explained_and_the_picture_stays(tab: Tab, site: str) -> None:
     tab.open(f"{site}?backend=wasm&size=32")
     before = tab.canvas("painted")
-    tiny = png(np.zeros((15, 40, 3), np.uint8))
+    tiny = png(np.zeros((19, 40, 3), np.uint8))
     tab.page.set_input_files("#photo-file", upload("tiny.png", tiny))
-    expect(tab.page.get_by_role("alert")).to_contain_text("40 × 15 pixels; each side")
+    expect(tab.page.get_by_role("alert")).to_contain_text("40 × 19 pixels; each side")
     assert (tab.canvas("painted") == before).all()
 
 

@@ -318,14 +318,14 @@ BAD_INPUT: dict[str, tuple[Any, dict[str, Any], str]] = {
         "style: This image is too large (9000 x 9000)",
     ),
     "photo too small": (
-        {"photo": encode(picture(15, 40)), "style": STYLE},
+        {"photo": encode(picture(19, 40)), "style": STYLE},
         {},
-        "photo: its shorter side has 15 pixels; send `size`, from 16",
+        "photo: its shorter side has 19 pixels; send `size`, from 20",
     ),
     "photo too large to paint": (
         {"photo": encode(np.zeros((2500, 2500, 3), np.uint8)), "style": STYLE},
         {},
-        "photo: its shorter side has 2500 pixels; send `size`, from 16 to 2449",
+        "photo: its shorter side has 2500 pixels; send `size`, from 20 to 2449",
     ),
     "style a strip": (
         {"photo": PHOTO, "style": encode(np.zeros((2, 500, 3), np.uint8))},
@@ -371,8 +371,8 @@ BAD_INPUT: dict[str, tuple[Any, dict[str, Any], str]] = {
     "strength a word": ({"photo": PHOTO, "style": STYLE}, {"strength": ""}, "''"),
     "size too small": (
         {"photo": PHOTO, "style": STYLE},
-        {"size": "15"},
-        "size: must be the shorter side in pixels, from 16 to",
+        {"size": "19"},
+        "size: must be the shorter side in pixels, from 20 to",
     ),
     "size too large": ({"photo": PHOTO, "style": STYLE}, {"size": "99999"}, "'99999'"),
     "size no number": ({"photo": PHOTO, "style": STYLE}, {"size": "big"}, "'big'"),

@@ -21,7 +21,7 @@ from sfumato.model import StyleModel
 from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
 from train.inherit import inherit
-from train.recipe import Loss, Recipe, VariedPhase
+from train.recipe import Loss, Recipe
 from train.run import (
     STATE,
     Checkpoints,
@@ -40,8 +40,6 @@ MODEL = "model"
 HISTORY = "history"
 # Photos and paintings of the sample sheet; they are never trained on.
 SAMPLES = 5
-# The weight of the difference at borders, where batches have windows.
-BORDER = 20.0
 # What a batch is split among.
 DEVICE = "GPU"
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -75,17 +73,10 @@ class Trainer(keras.Model):
 class StyleTransfer(Trainer):
     """A Trainer whose loss is a weighted sum of content_loss, of style_distance
     summed over the layers, of total_variation and of checkerboard, through a frozen
-    VGG-16 that is not among the saved weights.
+    VGG-16 that is not among the saved weights."""
 
-    windows: the batches' photos go on beyond what these look at. Then the transformer
-    is held, at the window's border, to what it paints where there is none:
-    border_distance, weighted by BORDER.
-    """
-
-    def __init__(
-        self, model: StyleModel, loss: Loss, replicas: int = 1, windows: bool = False
-    ):
-        plain = ["total_variation", "checkerboard"] + ["border"] * windows
+    def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
+        plain = ("total_variation", "checkerboard")
         super().__init__(model, ["content", *loss.style_layers, *plain], replicas)
         self.weights_of = loss
         vgg = build_vgg16({*loss.style_layers, loss.content_layer})
@@ -105,7 +96,6 @@ class StyleTransfer(Trainer):
             + weights.style * sum(means[layer] for layer in weights.style_layers)
             + weights.total_variation * means["total_variation"]
             + weights.checkerboard * means["checkerboard"]
-            + BORDER * means.get("border", 0.0)
         ) / self.replicas
 
     def values(self, x, y_pred):
@@ -123,10 +113,6 @@ class StyleTransfer(Trainer):
         for layer, target in grams.items():
             gram = losses.gram_matrix(stylized[layer])
             values[layer] = losses.style_distance(gram, ops.stop_gradient(target))
-        if "window" in x:
-            embedding = ops.stop_gradient(self.embed(x, training=False))
-            alone = self.transformer([x["content"], embedding], training=False)
-            values["border"] = losses.border_distance(alone, ops.stop_gradient(y_pred))
         return values
 
     def targets(self, x):
@@ -188,15 +174,7 @@ def fit(
     shown = samples(content, style, recipe)
     task = Task(
         recipe,
-        trainer=lambda model, replicas: StyleTransfer(
-            model,
-            recipe.loss,
-            replicas,
-            windows=any(
-                isinstance(phase, VariedPhase) and phase.beyond > 0
-                for phase in recipe.phases
-            ),
-        ),
+        trainer=lambda model, replicas: StyleTransfer(model, recipe.loss, replicas),
         dataset=lambda phase, first, steps: StyleTransferDataset(
             content,
             style,

@@ -93,18 +93,6 @@ def total_variation(images: Any) -> Any:
     )
 
 
-def border_distance(images: Any, inner: Any) -> Any:
-    """[B, H, W, C] and the same cut out of images that go on beyond, to their mean
-    absolute difference in the ring of RING pixels along the border, [B]."""
-    images, inner = ops.cast(images, "float32"), ops.cast(inner, "float32")
-    error = ops.absolute(images - inner)
-    _, height, width, _ = images.shape
-    within = error[:, RING:-RING, RING:-RING]
-    area, inner_area = height * width, (height - 2 * RING) * (width - 2 * RING)
-    ring = area * _mean_absolute(error) - inner_area * _mean_absolute(within)
-    return ring / (area - inner_area)
-
-
 def checkerboard(images: Any) -> Any:
     """[B, H, W, C] to how strongly a pattern repeats at the decoder's upsampling
     periods of 2 and 4 pixels, [B]: the mean square, over patches of 32 x 32 and
@@ -163,9 +151,6 @@ def _details(images: Any) -> list[Any]:
 # What two upsamplings by 2 repeat, and how far such a pattern is taken to be even.
 PERIOD = 4
 PATCH = 32
-
-# How far a border reaches into a picture.
-RING = 12
 
 # Keeps a distance between two blank images at 0 instead of 0 / 0.
 EPSILON = 1e-8
