@@ -16,6 +16,7 @@ from tensorflow.python.framework.convert_to_constants import (
 
 from sfumato.layers import StyleAffine, UpsampleConv2D
 from sfumato.model import StyleModel
+from sfumato.predictor import ChannelStatistics
 
 PRECISIONS = ("float32", "float16", "uint8")
 # What a graph's one result is called; the browser asks for it by this name.
@@ -47,9 +48,9 @@ class FoldedConv2D(keras.layers.Layer):
         return tf.reshape(rows, (1, -1, 2 * width, channels // 4))
 
 
-class SummedStyleAffine(StyleAffine):
-    """A StyleAffine whose means over rows are matrix products: TF.js's WebGL transposes
-    the whole picture to take a mean."""
+class MeansByProducts:
+    """Means over rows are matrix products: TF.js's WebGL transposes the whole picture
+    to take a mean."""
 
     def means(self, x):
         width = tf.shape(x)[2]
@@ -60,8 +61,16 @@ class SummedStyleAffine(StyleAffine):
         return lambda x: share * tf.reduce_mean(tf.matmul(ones, x), 1, keepdims=True)
 
 
-class CellStyleAffine(SummedStyleAffine):
-    """The same of cells of 2 x 2 pixels, [1, H, W, 4 C]."""
+class ExportedStyleAffine(MeansByProducts, StyleAffine):
+    """A StyleAffine as the browser computes it."""
+
+
+class ExportedStatistics(MeansByProducts, ChannelStatistics):
+    """ChannelStatistics as the browser computes them."""
+
+
+class CellStyleAffine(ExportedStyleAffine):
+    """A StyleAffine of cells of 2 x 2 pixels, [1, H, W, 4 C]."""
 
     def build(self, input_shapes):
         (*sides, channels), embedding = input_shapes
@@ -101,15 +110,10 @@ def inference_networks(model: StyleModel) -> dict[str, keras.Model]:
     picture's size and with four times the channels: TF.js has fewer positions to
     unroll a convolution's input at, and more of them fill its textures.
     """
-    decoder = model.transformer.decoder
-    folded = keras.models.clone_model(decoder, clone_function=_folded)
-    for layer in folded.layers:
-        if layer.weights:
-            layer.set_weights(decoder.get_layer(layer.name).get_weights())
     return {
-        "predictor": model.predictor,
+        "predictor": _clone(model.predictor),
         "encoder": model.transformer.encoder,
-        "decoder": folded,
+        "decoder": _clone(model.transformer.decoder),
     }
 
 
@@ -195,6 +199,14 @@ def intermediates(
     return {name: value.numpy() for name, value in zip(shared, values, strict=True)}
 
 
+def _clone(network: keras.Model) -> keras.Model:
+    clone = keras.models.clone_model(network, clone_function=_folded)
+    for layer in clone.layers:
+        if layer.weights:
+            layer.set_weights(network.get_layer(layer.name).get_weights())
+    return clone
+
+
 def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
     if isinstance(layer, UpsampleConv2D):
         kernel = keras.ops.convert_to_numpy(layer.folded())
@@ -205,7 +217,9 @@ def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
     kind = type(layer)
     if isinstance(layer, StyleAffine):
         on_cells = layer.name == "expand1_style"
-        kind = CellStyleAffine if on_cells else SummedStyleAffine
+        kind = CellStyleAffine if on_cells else ExportedStyleAffine
+    elif isinstance(layer, ChannelStatistics):
+        kind = ExportedStatistics
     return kind.from_config(layer.get_config())
 
 

@@ -24,11 +24,16 @@ class ChannelStatistics(keras.layers.Layer):
 
     def call(self, x):
         x = ops.cast(x, "float32")
-        mean = spatial_mean(x)
-        variance = spatial_mean(ops.square(x - mean))
+        means = self.means(x)
+        mean = means(x)
+        variance = means(ops.square(x - mean))
         # The epsilon bounds the square root's slope where a channel is flat.
         both = ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
         return ops.reshape(both, (-1, 2 * x.shape[-1]))
+
+    def means(self, x):
+        """What gives each channel's mean, [B, 1, 1, C], of an input of x's shape."""
+        return spatial_mean
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 2 * input_shape[-1])
