@@ -17,11 +17,11 @@ from test_fit import RECIPE, run
 from sfumato.model import StyleModel
 from train import fit
 from train.fit import STATE
-from train.recipe import Phase
+from train.recipe import VariedPhase
 
 # Held statistics: else each worker normalises by those of its share of the batch.
 SHARED = dataclasses.replace(
-    RECIPE, phases=(Phase(size=32, batch=4, steps=24, frozen_statistics=True),)
+    RECIPE, phases=(VariedPhase(size=32, batch=4, steps=24, frozen_statistics=True),)
 )
 SCRIPT = """
 import sys
