@@ -148,6 +148,29 @@ def test_a_share_of_the_styles_is_drawn(tmp_path, drawn, least, most):
     assert least <= np.ptp(styles, axis=(1, 2)).any(axis=1).sum() <= most
 
 
+def test_a_share_of_the_photos_in_their_own_style_is_drawn(tmp_path):
+    Image.new("RGB", (64, 64), "teal").save(tmp_path / "flat.png")
+    flat = ImageFolder(tmp_path)
+    dataset = StyleTransferDataset(
+        flat, flat, 32, 4, 0, 50, seed=1, mixed=1.0, drawn=0.5
+    )
+    drawn = 0
+    for index in range(50):
+        (batch,) = dataset[index]
+        for first, second, own in zip(
+            batch["content"][::2],
+            batch["content"][1::2],
+            batch["style"][1::2],
+            strict=True,
+        ):
+            if np.ptp(first, axis=(0, 1)).any():
+                drawn += 1
+                np.testing.assert_array_equal(first, second)
+                np.testing.assert_array_equal(first, own)
+    # A quarter of a hundred pairs.
+    assert 10 < drawn < 40
+
+
 @pytest.mark.parametrize("shape", [(64, 64), (20, 300), (301, 64)])
 def test_crops_of_any_image_have_the_size_asked_for(shape):
     image = np.random.default_rng(0).integers(0, 256, (*shape, 3), np.uint8)

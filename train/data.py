@@ -85,7 +85,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
     that the style is mixed with the photo's own, as a lower strength does, and the
     photo is painted in its own style alone, as strength 0 does.
 
-    Of the styles, the share `drawn` is none of the folder's but a drawing.
+    Of the styles, the share `drawn` is none of the folder's but a drawing, and so is
+    that share of the photos that are painted in their own style.
 
     With `beyond`, photos are so many pixels larger, and "window", int32 [batch, 2],
     says at which row and column of each the size x size pixels begin that the loss is
@@ -145,6 +146,9 @@ class StyleTransferDataset(keras.utils.PyDataset):
                 mix[:] = random.random(self.batch)
                 if random.random() < 0.5:
                     pairs = self.batch // 2 * 2
+                    for photo in range(0, pairs, 2):
+                        if random.random() < self.drawn:
+                            content[photo] = drawing(self.size + self.beyond, random)
                     content[1::2] = content[:pairs:2]
                     rows, columns = (slice(at, at + self.size) for at in (top, left))
                     style[1::2] = [photo[rows, columns] for photo in content[1::2]]

@@ -13,21 +13,27 @@ OUTLINE = (0.0, 0.0, 0.0)
 
 def drawing(size: int, random: np.random.Generator) -> np.ndarray:
     """A drawing, uint8 [size, size, 3]: one to three patterns over one another, in
-    two to six colours, at times with grain. Every fourth shows much of a ground of one
-    colour, half of these of paper."""
+    two to six colours, at times with grain. Two of five show much of a ground of one
+    colour, half of these of paper; in half of them the later patterns fill the first
+    one's shapes and leave the ground free, as leaves and feathers on a print do."""
     side = OVERSAMPLING * size
     palette = _palette(random)
     canvas = np.zeros((side, side, 3))
-    first = 0
-    if random.random() < 0.25:
+    first, ground = 0, None
+    if random.random() < 0.4:
         paper = random.uniform(0.85, 1.0, 3)
-        canvas += paper if random.random() < 0.5 else palette[0]
+        canvas += _bytes(paper if random.random() < 0.5 else palette[0]) / 255.0
         first = PATTERNS.index(_stripes)
+        ground = canvas if random.random() < 0.5 else None
     else:
         canvas = _bands(canvas, palette, random)
     chosen = random.permutation(np.arange(first, len(PATTERNS)))
-    for pattern in chosen[: random.integers(1, 4)]:
-        canvas = PATTERNS[pattern](canvas, palette, random)
+    for number, pattern in enumerate(chosen[: random.integers(1, 4)]):
+        painted = PATTERNS[pattern](canvas, palette, random)
+        if ground is not None and number:
+            free = (canvas == ground).all(axis=-1, keepdims=True)
+            painted = np.where(free, ground, painted)
+        canvas = painted
     picture = Image.fromarray(_bytes(canvas)).reduce(OVERSAMPLING)
     if random.random() < 0.5:
         return np.asarray(picture)
@@ -96,21 +102,23 @@ def _cells(canvas, palette, random):
 
 
 def _shapes(canvas, palette, random):
-    """Discs, boxes and triangles, few and large to many and small."""
+    """Discs, boxes and triangles, few and large to many and small, at times long."""
     side = len(canvas)
     picture = Image.fromarray(_bytes(canvas))
     draw = ImageDraw.Draw(picture)
     radius = side * 2.0 ** random.uniform(-6.0, -2.0)
     outline = _colour(OUTLINE) if random.random() < 0.3 else None
     corners = random.choice([3, 4, 6, 30])
+    stretch = random.choice([1.0, random.uniform(1.0, 4.0)])
     for _ in range(int(random.uniform(0.3, 1.5) * (side / radius) ** 2 / 6)):
-        centre = random.uniform(0, side, 2)
+        centre = complex(*random.uniform(0, side, 2))
         turn = random.choice([np.pi / 4, random.uniform(0.0, 2.0 * np.pi)])
         angles = turn + np.linspace(0.0, 2.0 * np.pi, corners, endpoint=False)
-        ring = np.stack([np.cos(angles), np.sin(angles)], axis=1)
+        ring = np.cos(angles) + 1j * np.sin(angles) / stretch
+        ring *= np.exp(1j * random.uniform(0.0, np.pi))
         points = centre + radius * random.uniform(0.5, 1.5) * ring
         fill = _colour(palette[random.integers(len(palette))])
-        draw.polygon(points.ravel().tolist(), fill, outline, width=OVERSAMPLING)
+        draw.polygon(points.view(float).tolist(), fill, outline, width=OVERSAMPLING)
     return np.asarray(picture) / 255.0
 
 
