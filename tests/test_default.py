@@ -1,11 +1,13 @@
 """The model that the page uses by default: what its card says holds."""
 
+import json
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 from browser import GALLERY, MODELS
 
+from export import published
 from sfumato.model import StyleModel
 from train import evaluate
 from train.methods import by_model
@@ -43,6 +45,12 @@ def test_its_card_is_complete(card):
         assert card["scores"][size]["pairs"] == 100
     for key in ("recipe", "steps", "hardware", "photos", "paintings"):
         assert card["training"][key]
+
+
+def test_the_list_of_models_says_what_the_bundles_say():
+    assert json.loads((MODELS / published.INDEX).read_text()) == published.read_index(
+        MODELS
+    )
 
 
 def test_the_scores_on_its_card_are_its_own(shared, card, default_model):
