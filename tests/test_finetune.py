@@ -31,7 +31,7 @@ checkerboard = 0.0
 content_layer = "relu2_2"
 style_layers = ["relu1_2", "relu2_2"]
 [optimizer]
-learning_rate = 1e-2
+learning_rate = 1e-3
 warmup_steps = 2
 clip_norm = 5.0
 average = 0.8

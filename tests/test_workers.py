@@ -19,9 +19,12 @@ from train import fit
 from train.fit import STATE
 from train.recipe import VariedPhase
 
-# Held statistics: else each worker normalises by those of its share of the batch.
+# Held statistics: else each worker normalises by those of its share of the batch. A low
+# rate: Adam makes whole steps of what rounding leaves of a gradient that is zero.
 SHARED = dataclasses.replace(
-    RECIPE, phases=(VariedPhase(size=32, batch=4, steps=24, frozen_statistics=True),)
+    RECIPE,
+    optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=2e-4),
+    phases=(VariedPhase(size=32, batch=4, steps=24, frozen_statistics=True),),
 )
 SCRIPT = """
 import sys
@@ -114,4 +117,4 @@ def test_two_workers_train_like_one_and_resume_when_one_was_killed(
     one, two = losses(alone), losses(together)
     assert list(two) == list(one) == ["4", "8", "12", "16", "20", "24"]
     # Sums are taken in another order, which 24 steps of training amplify.
-    assert list(two.values()) == pytest.approx(list(one.values()), rel=0.01)
+    assert list(two.values()) == pytest.approx(list(one.values()), rel=1e-3)
