@@ -6,7 +6,7 @@ from PIL import Image
 
 from sfumato.images import ImageError
 from train.data import ImageFolder, StyleTransferDataset, crop, recolour, soften
-from train.drawings import drawing
+from train.drawings import cut_out, drawing
 
 
 @pytest.fixture
@@ -137,6 +137,24 @@ def test_drawings_are_pictures_of_many_kinds():
     assert min(roughness) < 4
     assert max(roughness) > 30
     assert drawing(31, np.random.default_rng(0)).shape == (31, 31, 3)
+
+
+def test_what_is_cut_out_of_an_image_lies_on_a_ground_of_one_colour():
+    image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
+    shares = []
+    for seed in range(100):
+        cut = cut_out(image, np.random.default_rng(seed))
+        assert (cut.shape, cut.dtype) == (image.shape, np.dtype(np.uint8))
+        _, counts = np.unique(cut.reshape(-1, 3), axis=0, return_counts=True)
+        kept = (cut == image).all(axis=-1).mean()
+        shares.append((kept, counts.max() / counts.sum()))
+    kept, ground = np.array(shares).T
+    assert np.mean(kept > 0.1) > 0.5
+    assert np.mean(ground > 0.2) > 0.5
+    np.testing.assert_array_equal(
+        cut_out(image, np.random.default_rng(7)),
+        cut_out(image, np.random.default_rng(7)),
+    )
 
 
 @pytest.mark.parametrize(("drawn", "least", "most"), [(0, 0, 0), (0.25, 10, 40)])

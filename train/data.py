@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from sfumato.images import ImageError, decode, resize, to_float
-from train.drawings import drawing
+from train.drawings import cut_out, drawing
 
 # Smaller images hold too little of a style or a scene to learn from.
 SMALLEST = 64
@@ -85,8 +85,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
     that the style is mixed with the photo's own, as a lower strength does, and the
     photo is painted in its own style alone, as strength 0 does.
 
-    Of the styles, the share `drawn` is none of the folder's but a drawing, and so is
-    that share of the photos that are painted in their own style.
+    Of the styles, the share `drawn` is half drawings, half cut out of a style of the
+    folder; so is that share of the photos that are painted in their own style.
 
     With `beyond`, photos are so many pixels larger, and "window", int32 [batch, 2],
     says at which row and column of each the size x size pixels begin that the loss is
@@ -148,7 +148,7 @@ class StyleTransferDataset(keras.utils.PyDataset):
                     pairs = self.batch // 2 * 2
                     for photo in range(0, pairs, 2):
                         if random.random() < self.drawn:
-                            content[photo] = drawing(self.size + self.beyond, random)
+                            content[photo] = _drawn(content[photo], random)
                     content[1::2] = content[:pairs:2]
                     rows, columns = (slice(at, at + self.size) for at in (top, left))
                     style[1::2] = [photo[rows, columns] for photo in content[1::2]]
@@ -181,11 +181,18 @@ class StyleTransferDataset(keras.utils.PyDataset):
         return [self.painting(number, random) for number in self.numbers(step)]
 
     def painting(self, number: int, random: np.random.Generator) -> np.ndarray:
-        """The number-th style, or a drawing in its place."""
+        """The number-th style, or a drawing in its place or of it."""
+        image = crop(self.style.draw(number, self.seed + 1), self.style_size, random)
         if self.drawn and random.random() < self.drawn:
-            return drawing(self.style_size, random)
-        image = self.style.draw(number, self.seed + 1)
-        return recolour(crop(image, self.style_size, random), random)
+            return _drawn(image, random)
+        return recolour(image, random)
+
+
+def _drawn(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Something cut out of an image, or a drawing of its size."""
+    if random.random() < 0.5:
+        return cut_out(image, random)
+    return drawing(len(image), random)
 
 
 def _reader(size: int) -> Callable[[Path], np.ndarray]:

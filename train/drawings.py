@@ -41,6 +41,20 @@ def drawing(size: int, random: np.random.Generator) -> np.ndarray:
     return _bytes(np.asarray(picture) / 255.0 + grain)
 
 
+def cut_out(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """The image, uint8 [size, size, 3], within shapes, strokes, stripes or areas; all
+    around it a ground of one colour, half of the time of paper. So things lie on
+    paper, and buildings stand before a sky. At times it fades into the ground."""
+    side = OVERSAMPLING * len(image)
+    pattern = (_bands, _stripes, _shapes, _strokes)[random.integers(4)]
+    # Areas take turns between both; the others draw on what is 0.
+    shares = np.array([[0.0] * 3, [1.0] * 3])[0 if pattern is _bands else 1 :]
+    place = pattern(np.zeros((side, side, 3)), shares, random)
+    place = np.asarray(Image.fromarray(_bytes(place)).reduce(OVERSAMPLING)) / 255.0
+    ground = random.uniform(0.85, 1.0, 3) if random.random() < 0.5 else random.random(3)
+    return _bytes(ground + place * (image / 255.0 - ground))
+
+
 def _palette(random: np.random.Generator) -> np.ndarray:
     """Colours [N, 3] in [0, 1]: of any hue, or shades of a single one."""
     count = int(random.integers(2, 7))
