@@ -27,7 +27,7 @@ RECIPE = Recipe(
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
     loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
-    optimizer=Optimizer(1e-3, 2, 5.0, 0.9),
+    optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
     phases=tuple(VariedPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
 )
 

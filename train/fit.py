@@ -21,6 +21,7 @@ from sfumato.model import StyleModel
 from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
 from train.inherit import inherit
+from train.muon import Muon
 from train.recipe import Loss, Recipe
 from train.run import (
     STATE,
@@ -262,9 +263,7 @@ def _train(
             model, 1 if strategy is None else strategy.num_replicas_in_sync
         )
         trainer.compile(
-            _optimizer(
-                recipe, keras.optimizers.Adam if strategy is None else workers.JointAdam
-            ),
+            _optimizer(recipe, split=strategy is not None),
             jit_compile=_compiler(),
         )
         trainer.build(
@@ -425,11 +424,12 @@ def _compiler() -> Any:
     return False if keras.backend.backend() == "tensorflow" else "auto"
 
 
-def _optimizer(recipe: Recipe, adam: Any) -> keras.optimizers.Optimizer:
-    """adam: the class, keras.optimizers.Adam or one of its kind."""
+def _optimizer(recipe: Recipe, split: bool) -> keras.optimizers.Optimizer:
+    """split: for batches that are split among devices."""
     settings = recipe.optimizer
-    return adam(
-        keras.optimizers.schedules.CosineDecay(
+    kind = Muon if settings.muon else keras.optimizers.Adam
+    return (workers.jointly(kind) if split else kind)(
+        learning_rate=keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0,
             warmup_target=settings.learning_rate,
             warmup_steps=settings.warmup_steps,

@@ -32,12 +32,14 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam with warm-up, then a cosine to 0 over all phases together."""
+    """Adam with warm-up, then a cosine to 0 over all phases together. muon: Muon
+    instead for kernels."""
 
     learning_rate: float
     warmup_steps: int
     clip_norm: float
     average: float
+    muon: bool = False
 
 
 @dataclass(frozen=True)

@@ -32,19 +32,23 @@ def multi_worker_strategy() -> Any:
         ) from error
 
 
-class JointAdam(keras.optimizers.Adam):
-    """Adam for a batch that is split: its global norm clips the gradient of the whole
-    batch, as on one device. Keras (3.15) clips each share's and then sums them."""
+def jointly(kind: Any) -> Any:
+    """The kind of optimiser for a batch that is split: its global norm clips the
+    gradient of the whole batch, as on one device. Keras (3.15) clips each share's and
+    then sums them."""
 
-    def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
-        import tensorflow as tf
+    class Joint(kind):
+        def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
+            import tensorflow as tf
 
-        context = tf.distribute.get_replica_context()
-        whole = context.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
-        clipped, _ = tf.clip_by_global_norm(whole, self.global_clipnorm)
-        # What it is about to sum: as many equal shares, each below the norm.
-        shares = [gradient / context.num_replicas_in_sync for gradient in clipped]
-        super().apply(shares, trainable_variables)
+            context = tf.distribute.get_replica_context()
+            whole = context.all_reduce(tf.distribute.ReduceOp.SUM, list(grads))
+            clipped, _ = tf.clip_by_global_norm(whole, self.global_clipnorm)
+            # What it is about to sum: as many equal shares, each below the norm.
+            shares = [gradient / context.num_replicas_in_sync for gradient in clipped]
+            super().apply(shares, trainable_variables)
+
+    return Joint
 
 
 def adapt(trainer: keras.Model, strategy: Any) -> None:
