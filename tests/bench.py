@@ -39,8 +39,8 @@ SHARED = Path(os.environ.get("SFUMATO_SHARED", ROOT.parent / "shared"))
 STYLE_SIZE = 256
 SIZES = (256, 512)
 BACKENDS = {"wasm": "WebAssembly", "webgl": "WebGL"}
-# Timed runs of each job, of which the fastest counts; WebGL in software is slow.
-REPEATS = {"wasm": 5, "webgl": 2, "server": 10}
+# Timed runs of each job, of which the fastest counts.
+REPEATS = {"wasm": 5, "webgl": 5, "server": 10}
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]
 BUILD = """
 import { build } from "vite";

@@ -64,7 +64,7 @@ class VariedPhase(Phase):
 
     mixed: in which share of the batches styles are mixed, see StyleTransferDataset;
     of several devices, each mixes those of its own part. drawn: which share of the
-    styles are drawings, see train/drawings.py. beyond: so many pixels larger are the
+    styles is drawn, see train/drawings.py. beyond: so many pixels larger are the
     photos than the window, placed at random, that the loss looks at. What VGG-16 sees
     at its own border, of zeros, is otherwise lowered by a rim that is painted for it.
     """
