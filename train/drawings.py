@@ -42,9 +42,10 @@ def drawing(size: int, random: np.random.Generator) -> np.ndarray:
 
 
 def cut_out(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The image, uint8 [size, size, 3], within shapes, strokes, stripes or areas; all
-    around it a ground of one colour, half of the time of paper. So things lie on
-    paper, and buildings stand before a sky. At times it fades into the ground."""
+    """The image, uint8 [size, size, 3], within shapes, strokes, stripes or areas, into
+    whose ground it may fade: one colour, half of the time that of paper, or one third
+    of the time two that pass into one another. So things lie on paper, and buildings
+    stand before a sky."""
     side = OVERSAMPLING * len(image)
     pattern = (_bands, _stripes, _shapes, _strokes)[random.integers(4)]
     # Areas take turns between both; the others draw on what is 0.
@@ -52,6 +53,10 @@ def cut_out(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     place = pattern(np.zeros((side, side, 3)), shares, random)
     place = np.asarray(Image.fromarray(_bytes(place)).reduce(OVERSAMPLING)) / 255.0
     ground = random.uniform(0.85, 1.0, 3) if random.random() < 0.5 else random.random(3)
+    if random.random() < 1 / 3:
+        ground = ground + _field(len(image), random)[..., None] * (
+            random.random(3) - ground
+        )
     return _bytes(ground + place * (image / 255.0 - ground))
 
 
