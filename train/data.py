@@ -85,8 +85,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
     that the style is mixed with the photo's own, as a lower strength does, and the
     photo is painted in its own style alone, as strength 0 does.
 
-    Of the styles, the share `drawn` is half drawings, half cut out of a style of the
-    folder; so is that share of the photos that are painted in their own style.
+    In the share `drawn` of the styles, half are drawings and half are cut out of the
+    folder's; so it is, with the photos, where these are painted in their own style.
 
     With `beyond`, photos are so many pixels larger, and "window", int32 [batch, 2],
     says at which row and column of each the size x size pixels begin that the loss is

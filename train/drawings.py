@@ -54,9 +54,8 @@ def cut_out(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     place = np.asarray(Image.fromarray(_bytes(place)).reduce(OVERSAMPLING)) / 255.0
     ground = random.uniform(0.85, 1.0, 3) if random.random() < 0.5 else random.random(3)
     if random.random() < 1 / 3:
-        ground = ground + _field(len(image), random)[..., None] * (
-            random.random(3) - ground
-        )
+        share = _field(len(image), random)[..., None]
+        ground = ground + share * (random.random(3) - ground)
     return _bytes(ground + place * (image / 255.0 - ground))
 
 

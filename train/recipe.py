@@ -32,8 +32,8 @@ class Loss:
 
 @dataclass(frozen=True)
 class Optimizer:
-    """Adam with warm-up, then a cosine to 0 over all phases together. muon: Muon
-    instead for kernels."""
+    """Adam with warm-up, then a cosine to 0 over all phases together. muon:
+    kernels by Muon instead, see train/muon.py."""
 
     learning_rate: float
     warmup_steps: int

@@ -33,9 +33,9 @@ def multi_worker_strategy() -> Any:
 
 
 def jointly(kind: Any) -> Any:
-    """The kind of optimiser for a batch that is split: its global norm clips the
-    gradient of the whole batch, as on one device. Keras (3.15) clips each share's and
-    then sums them."""
+    """The class of optimisers `kind` for a batch that is split: the global norm clips
+    the gradient of the whole batch, as on one device. Keras (3.15) clips each share's
+    and then sums them."""
 
     class Joint(kind):
         def apply(self, grads: Sequence[Any], trainable_variables: Any = None) -> None:
