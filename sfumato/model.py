@@ -70,6 +70,17 @@ class StyleModel:
         }
 
     @classmethod
+    def untrained(
+        cls, card: dict[str, Any], manifest: dict[str, Any] | None = None
+    ) -> "StyleModel":
+        """Random weights in the architecture that another model's card names."""
+        return cls(
+            PredictorConfig(**tuples(card["predictor"])),
+            TransformerConfig(**tuples(card["transformer"])),
+            manifest,
+        )
+
+    @classmethod
     def load(cls, folder: str | PathLike[str]) -> "StyleModel":
         """Reads a folder that `save` or export/convert.py wrote; BundleError if it
         is none."""
@@ -84,11 +95,7 @@ class StyleModel:
                     f"{folder} has the bundle format {manifest['format']}; this "
                     f"version reads format {FORMAT}. Use the version that wrote it."
                 )
-            model = cls(
-                PredictorConfig(**tuples(manifest["predictor"])),
-                TransformerConfig(**tuples(manifest["transformer"])),
-                manifest,
-            )
+            model = cls.untrained(manifest, manifest)
             for name, network in model._networks().items():
                 network.load_weights(folder / f"{name}.weights.h5")
         except (KeyError, TypeError, json.JSONDecodeError, OSError) as error:

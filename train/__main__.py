@@ -1,5 +1,6 @@
-"""Command line: `python -m train fit`, `finetune`, `distill`, `average`, `evaluate`,
-`mixing`, `curves`, `sheet`, `compare`, and the commands of train/atelier.py."""
+"""Command line: `python -m train fit`, `finetune`, `distill`, `average`, `truncate`,
+`evaluate`, `mixing`, `curves`, `sheet`, `compare`, and the commands of
+train/atelier.py."""
 
 import argparse
 import csv
@@ -13,8 +14,11 @@ from train import atelier
 from train.atelier import STOPPED, positive, write
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import numpy as np
 
+    from sfumato.model import StyleModel
     from train.methods import Pair, Stylize
 
 
@@ -120,6 +124,30 @@ def main(arguments: list[str] | None = None) -> int:
         help="our model; give it once for each; weights are normalised",
     )
     average.add_argument(
+        "--out", type=Path, required=True, help="folder for the model, a new one"
+    )
+    truncate = commands.add_parser(
+        "truncate", help="draw a model's embeddings towards their mean"
+    )
+    truncate.add_argument(
+        "--bundle", required=True, metavar="NAME|DIR", help="our model"
+    )
+    truncate.add_argument(
+        "--style", type=Path, required=True, help="folder of paintings, for the mean"
+    )
+    truncate.add_argument(
+        "--psi",
+        type=float,
+        required=True,
+        help="what is left of their distance from it; 1: all",
+    )
+    truncate.add_argument(
+        "--count",
+        type=positive,
+        default=500,
+        help="how many paintings, taken at random; default: 500",
+    )
+    truncate.add_argument(
         "--out", type=Path, required=True, help="folder for the model, a new one"
     )
     evaluate = commands.add_parser(
@@ -266,12 +294,29 @@ def _distill(options: argparse.Namespace) -> int:
 def _average(options: argparse.Namespace) -> int:
     from train.average import average
 
-    if options.out.exists():
-        raise ValueError(f"{options.out} exists; name a new folder for the model.")
-    average(
-        [(model_folder(str(name)), weight) for name, weight in options.bundle]
-    ).save(options.out)
-    print(f"Done: {options.out} is ready for export/convert.py")
+    parts = [(model_folder(str(name)), weight) for name, weight in options.bundle]
+    return _made(lambda: average(parts), options.out)
+
+
+def _truncate(options: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from train.data import ImageFolder
+    from train.truncate import truncate
+
+    paintings = ImageFolder(options.style)
+    paintings.report_skipped()
+    numbers = range(min(options.count, len(paintings.paths)))
+    styles = (paintings.draw(number, seed=0) for number in track(numbers, "embedding"))
+    folder = model_folder(options.bundle)
+    return _made(lambda: truncate(folder, styles, options.psi), options.out)
+
+
+def _made(model: "Callable[[], StyleModel]", out: Path) -> int:
+    if out.exists():
+        raise ValueError(f"{out} exists; name a new folder for the model.")
+    model().save(out)
+    print(f"Done: {out} is ready for export/convert.py")
     return 0
 
 
@@ -426,6 +471,7 @@ RUN = {
     "finetune": _finetune,
     "distill": _distill,
     "average": _average,
+    "truncate": _truncate,
     "evaluate": _evaluate,
     "mixing": _mixing,
     "curves": _curves,

@@ -9,9 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sfumato.model import BundleError, StyleModel, shares, tuples
-from sfumato.predictor import PredictorConfig
-from sfumato.transformer import TransformerConfig
+from sfumato.model import BundleError, StyleModel, shares
 
 
 def average(parts: list[tuple[Path, float]]) -> StyleModel:
@@ -33,10 +31,7 @@ def average(parts: list[tuple[Path, float]]) -> StyleModel:
                     f"{parts[0][0]} is {cards[0][network]}: only models of one "
                     "architecture have a mean."
                 )
-    mean = StyleModel(
-        PredictorConfig(**tuples(cards[0]["predictor"])),
-        TransformerConfig(**tuples(cards[0]["transformer"])),
-    )
+    mean = StyleModel.untrained(cards[0])
     for name in ("predictor", "transformer"):
         values = zip(*(getattr(m, name).get_weights() for m in models), strict=True)
         getattr(mean, name).set_weights(
