@@ -142,12 +142,6 @@ def main(arguments: list[str] | None = None) -> int:
         help="what is left of their distance from it; 1: all",
     )
     truncate.add_argument(
-        "--count",
-        type=positive,
-        default=500,
-        help="how many paintings, taken at random; default: 500",
-    )
-    truncate.add_argument(
         "--out", type=Path, required=True, help="folder for the model, a new one"
     )
     evaluate = commands.add_parser(
@@ -302,11 +296,11 @@ def _truncate(options: argparse.Namespace) -> int:
     from rich.progress import track
 
     from train.data import ImageFolder
-    from train.truncate import truncate
+    from train.truncate import STYLES, truncate
 
     paintings = ImageFolder(options.style)
     paintings.report_skipped()
-    numbers = range(min(options.count, len(paintings.paths)))
+    numbers = range(min(STYLES, len(paintings.paths)))
     styles = (paintings.draw(number, seed=0) for number in track(numbers, "embedding"))
     folder = model_folder(options.bundle)
     return _made(lambda: truncate(folder, styles, options.psi), options.out)

@@ -16,6 +16,9 @@ import numpy as np
 from sfumato.model import StyleModel
 from train.inherit import inherit
 
+# Paintings drawn at random from a folder, that the command takes the mean of.
+STYLES = 500
+
 
 def truncate(folder: Path, styles: Iterable[np.ndarray], psi: float) -> StyleModel:
     """The model of the folder with its embeddings at `psi` of their distance from the
