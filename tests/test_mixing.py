@@ -85,18 +85,17 @@ def test_command_line_prints_the_table(pairs, tmp_path, capsys):
     assert "above 0" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("index", [5, 25, 80])
+@pytest.mark.parametrize("index", [5, 25, 28, 80])
 def test_the_walks_that_were_the_least_smooth_are_smooth(
     index, shared: Path, default_model: StyleModel
 ):
-    """Of the twenty that `mixing` takes, those that once fell back by over 5 %."""
+    """Of the public pairs' walks, those that once fell back by over 5 %."""
     validation = shared / "data" / "validation"
     two = evaluate.read_pairs(validation / "pairs.csv")[index : index + 6 : 5]
     for walk in next(walks(default_model, two, validation)):
         assert walk.smooth, walk
 
 
-@pytest.mark.xfail(reason="the model is not there yet", strict=True)
 def test_the_default_model_is_smooth(pairs, default_model: StyleModel):
     names = [("chelsea.jpg", "night-wind.jpg"), ("coffee.jpg", "stained-glass.jpg")]
     for mixing, strength in walks(default_model, names, pairs):
