@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -327,3 +328,20 @@ def test_command_line_reports_errors_in_words(tmp_path, capsys):
     assert main(arguments) == 1
     assert "is not a folder" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_the_command_trains_by_onednn_unless_told_otherwise(tmp_path):
+    command = [sys.executable, "-m", "train", "fit", "--recipe", "default"]
+    command += ["--out", str(tmp_path / "out")]
+    command += ["--content", str(tmp_path / "none"), "--style", str(tmp_path)]
+    for setting, expected in (({}, True), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, False)):
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("TF_")
+        }
+        done = subprocess.run(
+            command, env=environment | setting, capture_output=True, text=True
+        )
+        assert "is not a folder" in done.stderr
+        assert ("oneDNN custom operations are on" in done.stderr) == expected
