@@ -476,7 +476,7 @@ RUN = {
 
 # TensorFlow has oneDNN's kernels in every build, but takes them of itself only where a
 # processor has instructions made for networks. Without these, too, training is faster
-# by them; what looks at one picture at a time is not.
+# by them; `evaluate`, whose VGG-16 looks at one picture at a time, is slower.
 TRAINING = {"fit", "finetune", "distill", "single"}
 
 if __name__ == "__main__":
