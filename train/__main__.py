@@ -1,5 +1,5 @@
-"""Command line: `python -m train fit`, `finetune`, `distill`, `average`, `truncate`,
-`evaluate`, `mixing`, `curves`, `sheet`, `compare`, and the commands of
+"""Command line: `python -m train fit`, `finetune`, `distill`, `refine`, `average`,
+`truncate`, `evaluate`, `mixing`, `curves`, `sheet`, `compare`, and the commands of
 train/atelier.py."""
 
 import argparse
@@ -113,6 +113,22 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="NAME|DIR",
         help="a model that knows how to read styles, to start from; default: default",
     )
+    refine = commands.add_parser(
+        "refine",
+        parents=[shorter],
+        help="train a model's predictor on, of many styles at little cost",
+    )
+    refine.add_argument(
+        "--bundle", required=True, metavar="NAME|DIR", help="the model to train on"
+    )
+    refine.add_argument("--content", type=Path, required=True, help="folder of photos")
+    refine.add_argument("--style", type=Path, required=True, help="folder of paintings")
+    refine.add_argument(
+        "--collected",
+        type=Path,
+        help="folder of looks at images, to keep or to add to (default: OUT/collected)",
+    )
+    refine.add_argument("--recipe", default="refine", help="as for fit")
     average = commands.add_parser(
         "average", help="the weighted mean of models that descend from one another"
     )
@@ -282,6 +298,22 @@ def _distill(options: argparse.Namespace) -> int:
         model_folder(options.start),
         options.out,
         options.resume,
+    )
+    return 0 if done else STOPPED
+
+
+def _refine(options: argparse.Namespace) -> int:
+    from train.refine import refine
+
+    done = refine(
+        options.recipe,
+        model_folder(options.bundle),
+        options.content,
+        options.style,
+        options.out,
+        options.collected,
+        options.resume,
+        options.steps,
     )
     return 0 if done else STOPPED
 
@@ -465,6 +497,7 @@ RUN = {
     "fit": _fit,
     "finetune": _finetune,
     "distill": _distill,
+    "refine": _refine,
     "average": _average,
     "truncate": _truncate,
     "evaluate": _evaluate,
@@ -477,7 +510,7 @@ RUN = {
 # TensorFlow has oneDNN's kernels in every build, but takes them of itself only where a
 # processor has instructions made for networks. Without these, too, training is faster
 # by them; `evaluate`, whose VGG-16 looks at one picture at a time, is slower.
-TRAINING = {"fit", "finetune", "distill", "single"}
+TRAINING = {"fit", "finetune", "distill", "refine", "single"}
 
 if __name__ == "__main__":
     if TRAINING.intersection(sys.argv[1:2]):

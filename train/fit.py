@@ -68,7 +68,7 @@ class Trainer(keras.Model):
 
     def embed(self, inputs, training):
         """The style embeddings [B, E] that a batch is painted under."""
-        return _mixed(self.predictor(inputs["style"], training=training), inputs)
+        return mixed(self.predictor(inputs["style"], training=training), inputs)
 
 
 class StyleTransfer(Trainer):
@@ -87,17 +87,10 @@ class StyleTransfer(Trainer):
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
-        weights = self.weights_of
         values = self.values(x, y_pred)
         for name, value in values.items():
             self.terms[name].update_state(value)
-        means = {name: ops.mean(value) for name, value in values.items()}
-        return (
-            weights.content * means["content"]
-            + weights.style * sum(means[layer] for layer in weights.style_layers)
-            + weights.total_variation * means["total_variation"]
-            + weights.checkerboard * means["checkerboard"]
-        ) / self.replicas
+        return weighted(self.weights_of, values) / self.replicas
 
     def values(self, x, y_pred):
         """The terms of the loss, not yet weighted, by name, [B] each."""
@@ -123,8 +116,19 @@ class StyleTransfer(Trainer):
         style = self.features(x["style"])
         layers = self.weights_of.style_layers
         return content, {
-            name: _mixed(losses.gram_matrix(style[name]), x) for name in layers
+            name: mixed(losses.gram_matrix(style[name]), x) for name in layers
         }
+
+
+def weighted(weights: Loss, values: dict[str, Any]) -> Any:
+    """The terms of the loss by name, [B] each, to their weighted sum."""
+    means = {name: ops.mean(value) for name, value in values.items()}
+    return (
+        weights.content * means["content"]
+        + weights.style * sum(means[layer] for layer in weights.style_layers)
+        + weights.total_variation * means["total_variation"]
+        + weights.checkerboard * means["checkerboard"]
+    )
 
 
 def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
@@ -141,7 +145,7 @@ def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
     return batch | {"content": cut(batch["content"])}, cut(stylized)
 
 
-def _mixed(values: Any, batch: Any) -> Any:
+def mixed(values: Any, batch: Any) -> Any:
     """Embeddings or Gram matrices [B, ...] of a batch's styles, mixed with those of
     the next as far as the batch says."""
     if "mix" not in batch:
@@ -264,7 +268,7 @@ def _train(
         )
         trainer.compile(
             _optimizer(recipe, split=strategy is not None),
-            jit_compile=_compiler(),
+            jit_compile=compiler(),
         )
         trainer.build(
             {"content": (None, None, None, 3), "style": (None, None, None, 3)}
@@ -407,7 +411,7 @@ def faster_precision() -> str:
             painted = keras.layers.Conv2D(3, 1)(image)
             features = build_vgg16(["relu3_3"])(painted)["relu3_3"]
             network = keras.Model(image, features)
-        network.compile("sgd", "mean_squared_error", jit_compile=_compiler())
+        network.compile("sgd", "mean_squared_error", jit_compile=compiler())
         target = np.zeros((len(images), *features.shape[1:]), np.float32)
         seconds = []
         for _ in range(4):
@@ -418,7 +422,7 @@ def faster_precision() -> str:
     return min(times, key=lambda precision: times[precision])
 
 
-def _compiler() -> Any:
+def compiler() -> Any:
     """Keras' jit_compile: XLA's convolutions are slower than TensorFlow's own on a
     CPU."""
     return False if keras.backend.backend() == "tensorflow" else "auto"
