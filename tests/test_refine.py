@@ -8,15 +8,13 @@ import pytest
 
 from sfumato.images import to_float
 from sfumato.model import StyleModel
-from train import losses
 from train.__main__ import STOPPED, main
 from train.collect import BATCH, CollectedPhase, Collection, window
 from train.data import ImageFolder, StyleTransferDataset
-from train.fit import STATE, mixed
+from train.fit import STATE, StyleTransfer
 from train.recipe import Recipe
 from train.refine import CollectedDataset, HeldLoss, mixed_looks
-from train.surrogate import TERMS, targets, terms
-from train.vgg import build_vgg16
+from train.surrogate import styles_of, targets, terms
 
 SIZE, BEYOND = 48, 8
 RECIPE = f"""
@@ -36,14 +34,14 @@ clip_norm = 1.0
 average = 0.5
 [[phases]]
 size = {SIZE}
-batch = 12
+batch = 16
 steps = 20
 mixed = 0.5
 drawn = 0.2
 beyond = {BEYOND}
 styles = 32
 photos = 16
-painted = 48
+painted = 64
 """
 
 
@@ -90,56 +88,55 @@ def collection(whole_run, untrained, recipe, folders) -> Collection:
 
 
 def test_what_is_collected_gives_the_losses_of_the_painted_photos(collection):
-    painted, styles, photos = map(collection.load, ("painted", "styles", "photos"))
-    assert len(painted["embedding"]) == 48
-    assert len(styles["images"]) == 32
-    loss = collection.loss
-    told = terms(
-        targets(painted),
-        {name: styles[name][painted["style"]] for name in ("coordinates", "squares")},
-        loss,
-    )
-    assert told.keys() == {*TERMS, *loss.style_layers}
+    painted = collection.unmoved()
+    assert len(painted["photo"]) == 32
+    assert painted["mix"].any()
+    assert painted["own"].any()
+    # Mixed styles lie next to one another in a batch.
+    painted = {name: values[:BATCH] for name, values in painted.items()}
+    dataset = CollectedDataset(collection, SIZE, BATCH, 0, 1, 5)
+    kinds = ("images", "coordinates", "rest")
+    style = styles_of(painted, dataset.looks, kinds) | {"mix": painted["mix"]}
+    told = terms(targets(painted), mixed_looks(style), collection.loss)
 
-    inner = to_float(window(photos["images"], BEYOND))[painted["photo"]]
-    stylized = collection.model.transformer(
-        [to_float(photos["images"])[painted["photo"]], painted["embedding"]]
-    )
-    stylized = window(stylized, BEYOND)
-    vgg = build_vgg16(loss.style_layers)
-    seen, wanted, photo = map(
-        vgg, (stylized, to_float(styles["images"])[painted["style"]], inner)
-    )
-    truth = {
-        "content": losses.content_loss(seen["relu2_2"], photo["relu2_2"]),
-        "total_variation": losses.total_variation(stylized),
-        "checkerboard": losses.checkerboard(stylized),
-    } | {
-        # Every style is among those that the basis is made of: nothing is left out.
-        layer: losses.style_distance(
-            losses.gram_matrix(seen[layer]), losses.gram_matrix(wanted[layer])
-        )
-        for layer in loss.style_layers
-    }
+    photos = to_float(collection.load("photos")["images"])[painted["photo"]]
+    model = collection.model
+    stylized = model.transformer([photos, painted["embedding"]], training=False)
+    images = to_float(style["images"])
+    batch = {"content": window(photos, BEYOND), "style": images, "mix": style["mix"]}
+    trainer = StyleTransfer(model, collection.loss)
+    # Every style is among those that the basis is made of: nothing is left out.
+    truth = trainer.values(batch, window(stylized, BEYOND))
+    assert told.keys() == truth.keys()
     for name, value in truth.items():
         np.testing.assert_allclose(
             told[name], value, rtol=2e-3, atol=1e-5, err_msg=name
         )
+    embedding = trainer.embed(batch, False)
+    np.testing.assert_allclose(embedding, painted["embedding"], atol=1e-4)
 
 
-def test_mixed_looks_are_those_of_mixed_gram_matrices(collection):
-    dataset = CollectedDataset(collection, SIZE, 12, 0, 1, 5, 1.0)
-    batch = dataset.images(0)
-    assert (batch["mix"] > 0).all()
+def test_half_of_the_photos_are_painted_again_under_moved_embeddings(collection):
+    painted = collection.load("painted")
+    moved = painted["moved"]
+    assert moved.sum() == 32
+    for name in ("photo", "style", "mix", "own"):
+        np.testing.assert_array_equal(painted[name][moved], painted[name][~moved])
+    distance = painted["embedding"][moved] - painted["embedding"][~moved]
+    assert (np.abs(distance).max(axis=1) > 1e-4).all()
+
+
+def test_a_step_has_the_same_batch_whenever_it_is_made(collection):
+    batches = [
+        CollectedDataset(collection, SIZE, 2 * BATCH, 0, 1, 5).images(3)
+        for _ in range(2)
+    ]
+    for name, value in batches[0].items():
+        assert len(value) == 2 * BATCH
+        np.testing.assert_array_equal(value, batches[1][name])
     # The photo's own style is mixed in for a picture of that photo.
-    np.testing.assert_array_equal(batch["photo"][0], batch["photo"][1])
-    looks = mixed_looks(batch)
-    grams = losses.gram_matrix(build_vgg16(["relu1_2"])(batch["style"])["relu1_2"])
-    truth = np.square(mixed(grams, batch)).sum((1, 2))
-    np.testing.assert_allclose(looks["squares"][:, 0], truth, rtol=2e-3)
-    again = dataset.images(0)
-    for name, value in batch.items():
-        np.testing.assert_array_equal(value, again[name])
+    photo = batches[0]["photo"]
+    np.testing.assert_array_equal(photo[0], photo[1])
 
 
 def test_the_predictor_learns_and_the_transformer_stays(whole_run, untrained):
@@ -233,6 +230,15 @@ def test_a_recipe_of_two_phases_is_refused(untrained, folders, tmp_path, capsys)
     twice.write_text(RECIPE + RECIPE[RECIPE.index("[[phases]]") :])
     assert main(command(untrained, twice, folders, tmp_path / "run")) == 1
     assert "has 2 phases, not one" in capsys.readouterr().err
+
+
+def test_batches_in_which_nothing_was_painted_are_refused(
+    untrained, folders, tmp_path, capsys
+):
+    uneven = tmp_path / "uneven.toml"
+    uneven.write_text(RECIPE.replace("batch = 16", "batch = 20"))
+    assert main(command(untrained, uneven, folders, tmp_path / "run")) == 1
+    assert "make it a multiple of 16" in capsys.readouterr().err
 
 
 def test_the_shipped_recipe_looks_as_default_does():

@@ -31,10 +31,11 @@ BASIS_STYLES = 1600
 BATCH = 16
 # Batches in a file: what is lost where a collection is stopped.
 IN_FILE = 25
-# Of the embeddings that photos are painted under one in four is mixed of two styles'.
-# The others are a style's or, this share of all, the photo's own, moved by up to so
-# much of the difference between two others': where a predictor may go.
-OWN = 0.12
+# Of the styles that photos are painted in every so many-th is the photo's own, and the
+# one before it is for the same photo: a mix of both is what a lower strength paints.
+OWN = 6
+# Each photo is painted again under another embedding, moved by up to so much of the
+# difference between those of two styles: where a predictor may go.
 MOVED = 0.4
 
 KEPT = "collection.json"
@@ -120,8 +121,10 @@ class Collection:
 
     Of each image: "coordinates" float32 [L, K], its Gram matrices' in the basis, and
     "squares" float32 [L], the whole matrices' square norms. Of styles and photos also
-    "images", uint8 [H, W, 3]; of painted photos "embedding" [E], "photo" and "style",
-    their numbers, "content", "total_variation" and "checkerboard".
+    "images", uint8 [H, W, 3]. Of painted photos "content", "total_variation",
+    "checkerboard" and "embedding" [E]; "photo" and "style", their numbers, the style's
+    among the photos' where it is the photo's "own"; "mix", how much of the next image's
+    style it has, within BATCH images; and whether it was "moved" from there.
 
     model: its transformer paints, its predictor says under which embeddings. data: the
     crops, BATCH a step; steps are those of this class alone.
@@ -154,6 +157,7 @@ class Collection:
                 "layers": [loss.content_layer, *loss.style_layers],
                 "size": phase.size,
                 "beyond": phase.beyond,
+                "mixed": phase.mixed,
                 "drawn": phase.drawn,
                 "photos": phase.photos,
                 "seed": data.seed,
@@ -196,8 +200,17 @@ class Collection:
                 name: self._embed(self.load(name)["images"])
                 for name in ("styles", "photos")
             }
-            painted = f"painted/{_digest(self.model.predictor)}"
-            self._write(painted, self.phase.painted, self._painting(look, basis))
+            self._write(self._own, self.phase.painted, self._painting(look, basis))
+
+    @property
+    def _own(self) -> str:
+        """Where photos lie that were painted under this predictor's embeddings."""
+        return f"painted/{_digest(self.model.predictor)}"
+
+    def unmoved(self) -> Arrays:
+        """What was painted under this predictor's own embeddings and their mixes."""
+        painted = self.load(self._own)
+        return {name: values[~painted["moved"]] for name, values in painted.items()}
 
     def load(self, name: str) -> Arrays:
         """All that was collected of "styles", "photos" or "painted"."""
@@ -251,16 +264,21 @@ class Collection:
         seed = int(_digest(self.model.predictor), 16)
 
         def make(step: int) -> Arrays:
-            random = np.random.default_rng([seed, self.data.seed, step])
+            # Each batch is followed by the same one moved.
+            random = np.random.default_rng([seed, self.data.seed, step // 2])
             photo = random.integers(0, len(photos), BATCH)
-            one, other, third = random.integers(0, len(styles), (3, BATCH))
-            kind, share = random.random((2, BATCH, 1))
-            embedding = np.where(kind < OWN, own[photo], styles[one])
-            embedding = np.where(
-                kind < 0.75,
-                embedding + MOVED * share * (styles[other] - styles[third]),
-                embedding + share * (styles[other] - embedding),
-            ).astype(np.float32)
+            style, some, others = random.integers(0, len(styles), (3, BATCH))
+            is_own = np.arange(BATCH) % OWN == 1
+            photo[is_own] = photo[np.roll(is_own, -1)]
+            style[is_own] = photo[is_own]
+            mix = random.random(BATCH, np.float32)
+            mix[random.random(BATCH) >= self.phase.mixed] = 0.0
+            mix[-1] = 0.0
+            embedding = np.where(is_own[:, None], own[photo], styles[style * ~is_own])
+            embedding += mix[:, None] * (np.roll(embedding, -1, axis=0) - embedding)
+            if step % 2:
+                share = MOVED * random.random((BATCH, 1), np.float32)
+                embedding += share * (styles[some] - styles[others])
             seen = painted.predict_on_batch(
                 {
                     "photo": to_float(photos[photo]),
@@ -268,10 +286,10 @@ class Collection:
                     "features": features()[photo].astype(np.float32),
                 }
             )
-            known = {"embedding": embedding, "photo": photo, "style": one}
             terms = ("content", "total_variation", "checkerboard")
             return (
-                known
+                {"embedding": embedding, "photo": photo, "style": style, "mix": mix}
+                | {"own": is_own, "moved": np.full(BATCH, bool(step % 2))}
                 | {term: seen[term] for term in terms}
                 | self._coordinates(seen, basis)
             )

@@ -15,11 +15,7 @@ from train.data import ImageFolder, StyleTransferDataset
 from train.fit import Task, Trainer, distribution, mixed, samples, train, weighted
 from train.recipe import Loss, Recipe, RecipeError
 from train.sheet import sheet
-from train.surrogate import described, surrogate, terms
-
-# In a batch every so many-th style is the photo's own, and the one before it is for the
-# same photo, so that it is mixed with the photo's own as a lower strength does.
-OWN = 6
+from train.surrogate import described, styles_of, surrogate, targets, terms
 
 
 @dataclass(frozen=True)
@@ -31,38 +27,40 @@ class HeldLoss(Loss):
 
 
 class CollectedDataset(StyleTransferDataset):
-    """Batches of what was collected: {"style" images [B, H, W, 3] in [0, 1],
-    "photo" [B, D], the description of one for each, "coordinates" [B, L, K] and "rest"
-    [B, L] of the styles' Gram matrices, the square norm outside of the basis, "before",
-    their embeddings [B, E], and "mix" [B] as in StyleTransferDataset}."""
+    """Batches of what was painted under the predictor's own embeddings: {"style" images
+    [B, H, W, 3] in [0, 1], "coordinates" [B, L, K] and "rest" [B, L], their Gram
+    matrices in the basis and the square norms outside of it, "mix" [B] as in
+    StyleTransferDataset, "photo" [B, D], the description of each photo, "embedding"
+    [B, E], that it was painted under, and "seen" [B, P], what came of it, as
+    train.surrogate.targets says}."""
 
     def __init__(self, collection: Collection, *arguments):
         super().__init__(collection.data.content, collection.data.style, *arguments)
-        self.looks = [collection.load(name) for name in ("styles", "photos")]
-        self.described = described(self.looks[1])
-        beyond = self.looks[1]["images"].shape[1] - self.size
-        self.looks[1]["images"] = window(self.looks[1]["images"], beyond)
-        names = ("styles", "photos")
-        for looks, name in zip(self.looks, names, strict=True):
+        self.painted = collection.unmoved()
+        self.seen = targets(self.painted)
+        self.looks = {name: collection.load(name) for name in ("styles", "photos")}
+        self.described = described(self.looks["photos"])
+        for looks in self.looks.values():
+            beyond = looks["images"].shape[1] - self.size
+            looks["images"] = window(looks["images"], beyond)
             kept = np.square(looks["coordinates"]).sum(-1)
             looks["rest"] = looks["squares"] - kept
-            looks["before"] = collection.embeddings[name]
 
     def images(self, step: int) -> Arrays:
         random = np.random.default_rng([self.seed, step])
-        styles, photos = self.looks
-        style = random.integers(0, len(styles["images"]), self.batch)
-        photo = random.integers(0, len(photos["images"]), self.batch)
-        own = np.arange(self.batch) % OWN == 1
-        photo[own] = photo[np.roll(own, -1)]
-        mix = random.random(self.batch, np.float32)
-        mix[random.random(self.batch) >= self.mixed] = 0.0
-        batch = {}
-        for name in ("images", "coordinates", "rest", "before"):
-            batch[name] = styles[name][style]
-            batch[name][own] = photos[name][photo[own]]
-        images = to_float(batch.pop("images"))
-        return batch | {"style": images, "photo": self.described[photo], "mix": mix}
+        batches = random.choice(len(self.seen) // BATCH, self.batch // BATCH, False)
+        chosen = (batches[:, None] * BATCH + np.arange(BATCH)).ravel()
+        painted = {name: values[chosen] for name, values in self.painted.items()}
+        style = styles_of(painted, self.looks, ("images", "coordinates", "rest"))
+        return {
+            "style": to_float(style["images"]),
+            "coordinates": style["coordinates"],
+            "rest": style["rest"],
+            "mix": painted["mix"],
+            "photo": self.described[painted["photo"]],
+            "embedding": painted["embedding"],
+            "seen": self.seen[chosen],
+        }
 
 
 class Refinement(Trainer):
@@ -83,7 +81,7 @@ class Refinement(Trainer):
         self.weights_of = loss
         self.spread = spread
         # A closure, because an attribute would become part of the saved weights.
-        self.predict_terms = lambda *inputs: network([*inputs], training=False)
+        self.surrogate = lambda *inputs: network([*inputs], training=False)
 
     def call(self, inputs, training=False):
         return self.embed(inputs, training and not self.frozen_statistics)
@@ -92,9 +90,12 @@ class Refinement(Trainer):
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
     ):
         embedding = ops.cast(y_pred, "float32")
-        moved = (embedding - mixed(x["before"], x)) / self.spread
-        predicted = self.predict_terms(embedding, x["photo"])
-        values = terms(predicted, mixed_looks(x), self.weights_of)
+        moved = (embedding - x["embedding"]) / self.spread
+        # What was seen, and what the surrogate says that the move changed: its error at
+        # the start would else be larger than the distances of the first layer.
+        change = self.surrogate(embedding, x["photo"])
+        change -= self.surrogate(x["embedding"], x["photo"])
+        values = terms(x["seen"] + change, mixed_looks(x), self.weights_of)
         values["held"] = ops.mean(ops.square(moved), axis=-1)
         for name, value in values.items():
             self.terms[name].update_state(value)
@@ -141,6 +142,11 @@ def refine(
         raise RecipeError(f"{recipe.name} has {len(recipe.phases)} phases, not one.")
     (phase,) = recipe.phases
     assert isinstance(phase, CollectedPhase)
+    if phase.batch % BATCH:
+        raise RecipeError(
+            f"{recipe.name} has batches of {phase.batch}; make it a multiple of "
+            f"{BATCH}, in which photos are painted."
+        )
     for folder in (content, style):
         folder.report_skipped()
     shown = samples(content, style, recipe)
@@ -164,9 +170,9 @@ def refine(
     )
     try:
         collection.collect()
-        looks = [collection.load(name) for name in ("photos", "styles", "painted")]
+        looks = {n: collection.load(n) for n in ("photos", "styles", "painted")}
         out.mkdir(parents=True, exist_ok=True)
-        network = surrogate(out / "surrogate.keras", recipe.loss, *looks)
+        network = surrogate(out / "surrogate.keras", recipe.loss, looks)
     except Stopped:
         print("Stopped; the same command goes on from here.")
         return False
@@ -183,7 +189,6 @@ def refine(
             first,
             steps,
             recipe.seed,
-            phase.mixed,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={

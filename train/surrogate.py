@@ -8,6 +8,7 @@ Keane 2009, "Recent advances in surrogate-based optimization", doi
 """
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +62,23 @@ def terms(predicted: Any, styles: Any, loss: Loss) -> dict[str, Any]:
     } | {layer: distances[:, i] for i, layer in enumerate(loss.style_layers)}
 
 
-def surrogate(
-    path: Path, loss: Loss, photos: Arrays, styles: Arrays, painted: Arrays
-) -> keras.Model:
+def styles_of(
+    painted: Arrays, looks: dict[str, Arrays], names: Iterable[str]
+) -> Arrays:
+    """The named looks at the styles of painted photos, not mixed, [n, ...] each; looks:
+    at "styles" and "photos"."""
+    own, style = painted["own"], painted["style"]
+    found = {}
+    for name in names:
+        found[name] = looks["styles"][name][np.where(own, 0, style)]
+        found[name][own] = looks["photos"][name][style[own]]
+    return found
+
+
+def surrogate(path: Path, loss: Loss, looks: dict[str, Arrays]) -> keras.Model:
     """The network of [embeddings [B, E], descriptions of photos [B, D]] to predictions
-    [B, P] as in `targets`: from the file, or learned, with progress, and written there.
+    [B, P] as in `targets`: from the file, or learned of looks at "photos", "styles" and
+    "painted" photos, with progress, and written there.
     Prints how much of the terms' variance it explains. Stopped, on Ctrl-C and SIGTERM.
 
     All the coordinates of a layer together weigh as much in its loss as each other
@@ -73,10 +86,11 @@ def surrogate(
     """
     if path.exists():
         return keras.models.load_model(path, compile=False)
+    painted = looks["painted"]
     wanted = targets(painted)
     groups = np.repeat(*_groups(painted))
     held_out = (painted["photo"] % HELD_OUT == 0) | (painted["style"] % HELD_OUT == 0)
-    inputs = [painted["embedding"], described(photos)[painted["photo"]]]
+    inputs = [painted["embedding"], described(looks["photos"])[painted["photo"]]]
     network = _network(inputs, wanted[~held_out], groups)
     steps = EPOCHS * int(np.ceil(np.sum(~held_out) / BATCH))
     variances = np.bincount(groups, wanted[~held_out].var(0))
@@ -110,10 +124,10 @@ def surrogate(
         )
     if network.stop_training:
         raise Stopped
-    seen = {name: styles[name][painted["style"]] for name in ("coordinates", "squares")}
+    styles = styles_of(painted, looks, ("coordinates", "squares"))
     for name, chosen in {"learned from": ~held_out, "held out": held_out}.items():
         predicted = network.predict([v[chosen] for v in inputs], BATCH, verbose=0)
-        of = {key: value[chosen] for key, value in seen.items()}
+        of = {key: value[chosen] for key, value in styles.items()}
         guess, truth = (
             terms(values, of, loss) for values in (predicted, wanted[chosen])
         )
