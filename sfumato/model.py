@@ -26,6 +26,8 @@ FORMAT = 3
 # Styles are embedded with their shorter side at this many pixels, the size that
 # the networks are trained and scored at.
 STYLE_SIZE = 256
+# The shape of a batch of one picture, of any size.
+IMAGE = (1, None, None, 3)
 
 
 class BundleError(ValueError):
@@ -50,13 +52,12 @@ class StyleModel:
         self.transformer.build(
             [(None, None, None, 3), (None, transformer_config.embedding_size)]
         )
-        image = (1, None, None, 3)
-        self._predict = _compiled(
-            lambda style: self.predictor(style, training=False), image
+        self._predict = compiled(
+            lambda style: self.predictor(style, training=False), IMAGE
         )
-        self._paint = _compiled(
+        self._paint = compiled(
             lambda content, style: self.transformer([content, style], training=False),
-            image,
+            IMAGE,
             (1, transformer_config.embedding_size),
         )
         self.manifest = (manifest or {}) | {
@@ -189,7 +190,7 @@ def tuples(config: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _compiled(
+def compiled(
     function: Callable[..., Any], *shapes: tuple[int | None, ...]
 ) -> Callable[..., Any]:
     """In TensorFlow, one graph for pictures of all sizes: there, unlike eagerly,

@@ -3,7 +3,7 @@ painting is taken, as two independent pretrained networks see it."""
 
 import csv
 import functools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import keras
 import numpy as np
 
 from sfumato.images import center_crop, decode, resize, to_float
+from sfumato.model import IMAGE, compiled
 from train import losses
 from train.methods import Pair, Stylize
 from train.vgg import ALEXNET_LAYERS, build_alexnet, build_vgg16
@@ -63,8 +64,8 @@ def evaluate(
     def image(kind: str, name: str) -> np.ndarray:
         return square(root / kind / name, size)
 
-    vgg = build_vgg16(VGG_STYLE)
-    alexnet = build_alexnet(ALEXNET_LAYERS)
+    vgg = compiled(build_vgg16(VGG_STYLE), IMAGE)
+    alexnet = compiled(build_alexnet(ALEXNET_LAYERS), IMAGE)
 
     @functools.cache
     def painting(name: str) -> tuple[list, list]:
@@ -168,7 +169,9 @@ def square(path: Path, size: int) -> np.ndarray:
     return center_crop(resize(decode(path), size), size)
 
 
-def grams(network: keras.Model, image: np.ndarray, layers: tuple[str, ...]) -> list:
+def grams(
+    network: Callable[[Any], Any], image: np.ndarray, layers: tuple[str, ...]
+) -> list:
     """The Gram matrices of an image uint8 [H, W, 3], one for each layer."""
     features = network(to_float(image)[None])
     return [losses.gram_matrix(features[layer]) for layer in layers]

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sfumato.images import to_float
-from sfumato.model import StyleModel, mix
+from sfumato.model import IMAGE, StyleModel, compiled, mix
 from train import losses
 from train.evaluate import (
     SIZE,
@@ -64,7 +64,7 @@ def walks(
 ) -> Iterator[tuple[Walk, Walk]]:
     """For each pair, two walks that end at its painting: from the next pair's
     painting (mixing), and from the photo seen as a style (strength)."""
-    vgg = build_vgg16(VGG_STYLE)
+    vgg = compiled(build_vgg16(VGG_STYLE), IMAGE)
 
     def walk(name: str, photo: np.ndarray, first: np.ndarray, second: np.ndarray):
         ends = [model.embed(style) for style in (first, second)]
