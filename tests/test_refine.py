@@ -232,6 +232,17 @@ def test_a_recipe_of_two_phases_is_refused(untrained, folders, tmp_path, capsys)
     assert "has 2 phases, not one" in capsys.readouterr().err
 
 
+def test_a_recipe_that_does_not_say_how_much_to_collect_is_refused(
+    untrained, folders, tmp_path, capsys
+):
+    short = tmp_path / "short.toml"
+    short.write_text(RECIPE.replace("photos = 16\n", ""))
+    assert main(command(untrained, short, folders, tmp_path / "run")) == 1
+    assert "missing 1 required keyword-only argument: 'photos'" in (
+        capsys.readouterr().err
+    )
+
+
 def test_batches_in_which_nothing_was_painted_are_refused(
     untrained, folders, tmp_path, capsys
 ):

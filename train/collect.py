@@ -43,14 +43,14 @@ KEPT = "collection.json"
 Arrays = dict[str, np.ndarray]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CollectedPhase(VariedPhase):
     """A VariedPhase whose images are collected before: `styles` and `photos` crops,
     and `painted` of these photos, each under an embedding of its own."""
 
-    styles: int = 0
-    photos: int = 0
-    painted: int = 0
+    styles: int
+    photos: int
+    painted: int
 
 
 class Look(keras.Model):

@@ -78,8 +78,8 @@ def styles_of(
 def surrogate(path: Path, loss: Loss, looks: dict[str, Arrays]) -> keras.Model:
     """The network of [embeddings [B, E], descriptions of photos [B, D]] to predictions
     [B, P] as in `targets`: from the file, or learned of looks at "photos", "styles" and
-    "painted" photos, with progress, and written there.
-    Prints how much of the terms' variance it explains. Stopped, on Ctrl-C and SIGTERM.
+    "painted" photos, with progress, and written there. Prints how much of the terms'
+    variance it explains. Stopped, on Ctrl-C and SIGTERM.
 
     All the coordinates of a layer together weigh as much in its loss as each other
     prediction, in units of their variance.
