@@ -33,7 +33,7 @@ test: $(VENV)/dev.stamp web/dist/index.html chromium
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(NPM) run check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 bench: $(VENV)/dev.stamp web/dist/index.html chromium
 	PYTHONPATH=. $(BIN)/python tests/bench.py
