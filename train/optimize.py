@@ -25,6 +25,7 @@ from train.methods import Pair, Stylize
 from train.recipe import RECIPES, RecipeError, find
 from train.run import TrainingError
 from train.vgg import ACTIVATION_UNITS, POOLING, build_vgg16, build_vgg19
+from train.winograd import WinogradConv2D
 
 METHODS = RECIPES / "optimize"
 NETWORKS = ("vgg16", "vgg19")
@@ -392,16 +393,20 @@ def keep_colours(picture: np.ndarray, photo: np.ndarray) -> np.ndarray:
 
 def memory_needed(method: Method, shape: tuple[int, int]) -> int:
     """About how many bytes an iteration on a picture [height, width] takes, by the
-    features that are kept for the way back, and what L-BFGS remembers."""
+    features that are kept for the way back, Winograd's kernels, and what L-BFGS
+    remembers."""
     layers = {*method.content_layers, *method.style_layers}
     height, width = shape
-    values = 0
+    values = kernels = 0
     for layer in method.features(layers).layers:
         if isinstance(layer, tuple(POOLING.values())):
             height, width = height // 2, width // 2
+        if isinstance(layer, WinogradConv2D):
+            kernels += layer.memory
         values += height * width * layer.output.shape[-1]
     size = 2 if method.precision == "bfloat16" else 4
-    return int(COPIES * values * size) + HISTORY * 8 * 3 * shape[0] * shape[1]
+    features = int(COPIES * values * size)
+    return kernels + features + HISTORY * 8 * 3 * shape[0] * shape[1]
 
 
 # How often the features are in memory at once, gradients and scratch included

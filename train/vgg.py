@@ -34,6 +34,9 @@ VGG19_MEAN = (123.68, 116.779, 103.939)
 # How much larger the activations would be if the network took pixels from 0 to 255.
 ACTIVATION_UNITS = {"vgg16": 255.0 * float(np.mean(STANDARD_DEVIATION)), "vgg19": 1.0}
 
+# Fewer are not worth the way into Winograd's tiles and back.
+MANY_CHANNELS = 256
+
 
 def _vgg_layers(*depths: int) -> tuple[str, ...]:
     return tuple(
@@ -101,11 +104,14 @@ def _vgg(
     pool = POOLING[pooling]
     image = keras.Input((None, None, 3), name="image")
     x = layers.Normalization(mean=mean, variance=variance, name="standardise")(image)
+    deep = _deep_convolution(dtype)
     found = {}
     for index, name in enumerate(names):
         if name.endswith("_1") and index:
             x = pool(2, name=f"pool{name[4]}", dtype=dtype)(x)
-        x = _frozen(x, weights[index], name, padding="same", dtype=dtype)
+        many = weights[index][0].shape[-1] >= MANY_CHANNELS
+        kind = deep if many else layers.Conv2D
+        x = _frozen(x, weights[index], name, kind, padding="same", dtype=dtype)
         if name in wanted:
             found[name] = x
         if len(found) == len(wanted):
@@ -141,14 +147,39 @@ def _known(outputs: Iterable[str], names: Iterable[str]) -> set[str]:
     return set(outputs)
 
 
-def _frozen(x: Any, weights: tuple, name: str, **options: Any) -> Any:
+def _frozen(
+    x: Any,
+    weights: tuple,
+    name: str,
+    kind: type[layers.Conv2D] = layers.Conv2D,
+    **options: Any,
+) -> Any:
     kernel, bias = weights
-    convolution = layers.Conv2D(
-        kernel.shape[-1], kernel.shape[:2], activation="relu", name=name, **options
+    convolution = kind(
+        kernel.shape[-1],
+        kernel.shape[:2],
+        activation="relu",
+        name=name,
+        trainable=False,
+        **options,
     )
     convolution.build(x.shape)
     convolution.set_weights([kernel, bias])
     return convolution(x)
+
+
+def _deep_convolution(dtype: str | None) -> type[layers.Conv2D]:
+    """What computes a 3 x 3 convolution between many channels fastest here: bfloat16
+    and graphics cards have good ones of their own."""
+    policy = dtype or keras.config.dtype_policy().name
+    if keras.backend.backend() == "tensorflow" and policy == "float32":
+        import tensorflow as tf
+
+        if not tf.config.list_physical_devices("GPU"):
+            from train.winograd import WinogradConv2D
+
+            return WinogradConv2D
+    return layers.Conv2D
 
 
 @functools.cache
