@@ -48,7 +48,8 @@ RESULT = np.array(
 class WinogradConv2D(layers.Conv2D):
     """A Conv2D of kernel 3 x 3, stride 1 and "same" padding, in float32, whose weights
     are set once: it has a gradient by its features, none by its kernel. Its results
-    differ from Conv2D's by rounding, 1e-5 of the largest.
+    differ from Conv2D's by rounding, 1e-5 of the largest. Run eagerly, or on features
+    of a size that the graph does not know, it is a plain Conv2D.
     """
 
     def set_weights(self, weights):
