@@ -1,12 +1,17 @@
 """How the page looks and what it is like to open: screenshots, axe, first paint."""
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
 import pytest
-from browser import ARTEFACTS, WEB, Tab
+from browser import ARTEFACTS, DIST, WEB, Tab
+from conftest import running
 from playwright.sync_api import Browser, Page, Route, expect
+
+from server import create_app
 
 SIZES = {360: 740, 768: 1024, 1440: 900, 2560: 1440}
 Scheme = Literal["light", "dark"]
@@ -135,6 +140,36 @@ def test_nothing_moves_while_the_model_loads(
     with new_tab(chromium, viewport={"width": width, "height": SIZES[width]}) as tab:
         tab.page.add_init_script(WATCH)
         tab.open(f"{site}?backend=wasm&size=64")
+        assert tab.page.evaluate("shifts") == []
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize("width", SIZES)
+def test_nothing_moves_while_the_page_comes_in_pieces(
+    chromium: Browser, width: int
+) -> None:
+    app = create_app({"DIST": DIST})
+    whole = app.wsgi_app
+
+    def slowly(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
+        if environ["PATH_INFO"] != "/":
+            return whole(environ, start)
+        start("200 OK", [("Content-Type", "text/html; charset=utf-8")])
+        return pieces()
+
+    def pieces() -> Iterator[bytes]:
+        page = (DIST / "index.html").read_bytes()
+        for piece in re.findall(rb".{1,400}", page, re.DOTALL):
+            yield piece
+            time.sleep(0.05)
+
+    app.wsgi_app = slowly  # type: ignore[assignment]
+    with (
+        running(app) as address,
+        new_tab(chromium, viewport={"width": width, "height": SIZES[width]}) as tab,
+    ):
+        tab.page.add_init_script(WATCH)
+        tab.open(f"{address}/?backend=wasm&size=64")
         assert tab.page.evaluate("shifts") == []
         assert tab.complaints == []
 
