@@ -133,15 +133,19 @@ new PerformanceObserver((list) => {
 """
 
 
+def assert_nothing_moves(chromium: Browser, address: str, width: int) -> None:
+    with new_tab(chromium, viewport={"width": width, "height": SIZES[width]}) as tab:
+        tab.page.add_init_script(WATCH)
+        tab.open(f"{address}?backend=wasm&size=64")
+        assert tab.page.evaluate("shifts") == []
+        assert tab.complaints == []
+
+
 @pytest.mark.parametrize("width", SIZES)
 def test_nothing_moves_while_the_model_loads(
     chromium: Browser, site: str, width: int
 ) -> None:
-    with new_tab(chromium, viewport={"width": width, "height": SIZES[width]}) as tab:
-        tab.page.add_init_script(WATCH)
-        tab.open(f"{site}?backend=wasm&size=64")
-        assert tab.page.evaluate("shifts") == []
-        assert tab.complaints == []
+    assert_nothing_moves(chromium, site, width)
 
 
 @pytest.mark.parametrize("width", SIZES)
@@ -150,6 +154,12 @@ def test_nothing_moves_while_the_page_comes_in_pieces(
 ) -> None:
     app = create_app({"DIST": DIST})
     whole = app.wsgi_app
+    page = (DIST / "index.html").read_bytes()
+
+    def pieces() -> Iterator[bytes]:
+        for piece in re.findall(rb".{1,400}", page, re.DOTALL):
+            yield piece
+            time.sleep(0.05)
 
     def slowly(environ: dict[str, Any], start: Callable[..., Any]) -> Iterable[bytes]:
         if environ["PATH_INFO"] != "/":
@@ -157,21 +167,9 @@ def test_nothing_moves_while_the_page_comes_in_pieces(
         start("200 OK", [("Content-Type", "text/html; charset=utf-8")])
         return pieces()
 
-    def pieces() -> Iterator[bytes]:
-        page = (DIST / "index.html").read_bytes()
-        for piece in re.findall(rb".{1,400}", page, re.DOTALL):
-            yield piece
-            time.sleep(0.05)
-
     app.wsgi_app = slowly  # type: ignore[assignment]
-    with (
-        running(app) as address,
-        new_tab(chromium, viewport={"width": width, "height": SIZES[width]}) as tab,
-    ):
-        tab.page.add_init_script(WATCH)
-        tab.open(f"{address}/?backend=wasm&size=64")
-        assert tab.page.evaluate("shifts") == []
-        assert tab.complaints == []
+    with running(app) as address:
+        assert_nothing_moves(chromium, f"{address}/", width)
 
 
 def test_first_paint_comes_within_a_second(chromium: Browser, site: str) -> None:
