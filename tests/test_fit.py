@@ -17,6 +17,7 @@ from PIL import Image
 from sfumato.model import StyleModel
 from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
+from train import losses
 from train.__main__ import main
 from train.fit import STATE, StyleTransfer, fit
 from train.recipe import Loss, Optimizer, Recipe, RecipeError, VariedPhase
@@ -27,7 +28,9 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
+    loss=Loss(
+        3.0, 10.0, 1.0, 100.0, "content_distance", "relu2_2", ("relu1_2", "relu2_2")
+    ),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
     phases=tuple(VariedPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
 )
@@ -165,6 +168,28 @@ def test_mixed_styles_have_mixed_embeddings_and_mixed_gram_matrices():
         rtol=1e-4,
         atol=1e-6,
     )
+
+
+@pytest.mark.parametrize("measure", ["content_distance", "content_loss"])
+def test_content_is_measured_as_the_recipe_says(measure):
+    loss = dataclasses.replace(RECIPE.loss, content_measure=measure)
+    trainer = StyleTransfer(StyleModel(RECIPE.predictor, RECIPE.transformer), loss)
+    photo, style, painted = np.random.default_rng(0).random(
+        (3, 2, 32, 32, 3), np.float32
+    )
+    seen, kept = (
+        trainer.features(images)[loss.content_layer] for images in (painted, photo)
+    )
+    np.testing.assert_allclose(
+        trainer.values({"content": photo, "style": style}, painted)["content"],
+        getattr(losses, measure)(seen, kept),
+        rtol=1e-5,
+    )
+
+
+def test_an_unknown_measure_of_content_is_refused():
+    with pytest.raises(RecipeError, match="'distance'; it has to be one of content_d"):
+        dataclasses.replace(RECIPE.loss, content_measure="distance")
 
 
 def test_the_loss_looks_at_the_window_alone():

@@ -78,7 +78,7 @@ class Look(keras.Model):
 
 class PaintedLook(Look):
     """{"photo" [B, H, W, 3] in [0, 1], "embedding" [B, E], "features" of the photo's
-    window} to a Look at the painted photo's, with losses.content_loss [B] as its
+    window} to a Look at the painted photo's, with the measured content [B] as its
     "content", "total_variation" and "checkerboard"."""
 
     def __init__(self, loss: Loss, transformer: keras.Model, beyond: int):
@@ -91,7 +91,9 @@ class PaintedLook(Look):
         painted = window(self.paint(inputs["photo"], inputs["embedding"]), self.beyond)
         seen = self.look(painted)
         return seen | {
-            "content": losses.content_loss(seen["content"], inputs["features"]),
+            "content": self.layers_of.measured_content(
+                seen["content"], inputs["features"]
+            ),
             "total_variation": losses.total_variation(painted),
             "checkerboard": losses.checkerboard(painted),
         }
@@ -154,6 +156,7 @@ class Collection:
         self.predictor.compile(jit_compile=compiler())
         self._open(
             {
+                "content_measure": loss.content_measure,
                 "layers": [loss.content_layer, *loss.style_layers],
                 "size": phase.size,
                 "beyond": phase.beyond,
