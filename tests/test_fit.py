@@ -20,7 +20,7 @@ from sfumato.transformer import TransformerConfig
 from train import losses
 from train.__main__ import main
 from train.fit import STATE, StyleTransfer, fit
-from train.recipe import Loss, Optimizer, Recipe, RecipeError, VariedPhase
+from train.recipe import RECIPES, Loss, Optimizer, Recipe, RecipeError, VariedPhase
 from train.run import Progress, TrainingError
 
 RECIPE = Recipe(
@@ -187,9 +187,12 @@ def test_content_is_measured_as_the_recipe_says(measure):
     )
 
 
-def test_an_unknown_measure_of_content_is_refused():
-    with pytest.raises(RecipeError, match="'distance'; it has to be one of content_d"):
-        dataclasses.replace(RECIPE.loss, content_measure="distance")
+def test_an_unknown_measure_of_content_is_refused(tmp_path):
+    recipe = (RECIPES / "default.toml").read_text()
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(recipe.replace('"content_loss"', '"distance"'))
+    with pytest.raises(RecipeError, match=r"wrong\.toml: .*'distance'; it has to be"):
+        Recipe.load(str(wrong))
 
 
 def test_the_loss_looks_at_the_window_alone():

@@ -174,11 +174,12 @@ class Collection:
         if not path.exists():
             self.folder.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(kept, indent=1) + "\n")
-        for name, value in json.loads(path.read_text()).items():
-            if value != kept[name]:
+        earlier = json.loads(path.read_text())
+        for name, value in kept.items():
+            if earlier.get(name) != value:
                 raise TrainingError(
-                    f"{self.folder} was collected with {name} {value}, not "
-                    f"{kept[name]}; name another folder."
+                    f"{self.folder} was collected with {name} {earlier.get(name)}, not "
+                    f"{value}; name another folder."
                 )
 
     def collect(self) -> None:

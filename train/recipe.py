@@ -150,7 +150,7 @@ class Recipe:
                 phases=tuple(phase(**entry) for entry in values.pop("phases")),
                 **values,
             )
-        except (tomllib.TOMLDecodeError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise RecipeError(f"{path}: {error}") from error
 
 
