@@ -103,6 +103,18 @@ def test_styles_are_mixed_with_others_and_with_the_photos_own(folder):
     assert min(kinds["others"], kinds["own"]) > 8
 
 
+def test_each_style_has_a_psi_of_its_own(folder):
+    images = ImageFolder(folder)
+    dataset = StyleTransferDataset(
+        images, images, 32, 4, first_step=0, steps=60, seed=1, psi=(0.6, 1.05)
+    )
+    psi = np.concatenate([dataset[index][0]["psi"] for index in range(60)])
+    assert psi.dtype == np.float32
+    assert len(np.unique(psi)) > 200
+    assert 0.6 <= psi.min() < 0.65
+    assert 1.0 < psi.max() <= 1.05
+
+
 def test_the_window_lies_anywhere_within_larger_photos(folder):
     images = ImageFolder(folder)
     dataset = StyleTransferDataset(

@@ -20,7 +20,7 @@ from sfumato.transformer import TransformerConfig
 from train import losses
 from train.__main__ import main
 from train.fit import STATE, StyleTransfer, fit
-from train.recipe import RECIPES, Loss, Optimizer, Recipe, RecipeError, VariedPhase
+from train.recipe import RECIPES, FitPhase, Loss, Optimizer, Recipe, RecipeError
 from train.run import Progress, TrainingError
 
 RECIPE = Recipe(
@@ -32,7 +32,7 @@ RECIPE = Recipe(
         3.0, 10.0, 1.0, 100.0, "content_distance", "relu2_2", ("relu1_2", "relu2_2")
     ),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
-    phases=tuple(VariedPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
+    phases=tuple(FitPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
 )
 
 
@@ -118,7 +118,7 @@ def test_run_writes_logs_samples_and_the_averaged_model(whole_run):
 
 @pytest.mark.parametrize("frozen", [False, True])
 def test_frozen_statistics_stay_as_they_are(folders, tmp_path, frozen):
-    phase = VariedPhase(size=32, batch=2, steps=3, frozen_statistics=frozen)
+    phase = FitPhase(size=32, batch=2, steps=3, frozen_statistics=frozen)
     recipe = dataclasses.replace(RECIPE, phases=(phase,))
     assert run(recipe, folders, tmp_path / "run")
     model = StyleModel.load(tmp_path / "run" / "model")
@@ -139,7 +139,7 @@ def test_training_lowers_the_loss(folders, tmp_path):
     recipe = dataclasses.replace(
         RECIPE,
         optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=5e-3),
-        phases=(VariedPhase(32, 2, 240),),
+        phases=(FitPhase(32, 2, 240),),
     )
     assert run(recipe, folders, tmp_path / "run", log_every=60, save_every=240)
     with (tmp_path / "run" / "log.csv").open() as file:
@@ -168,6 +168,34 @@ def test_mixed_styles_have_mixed_embeddings_and_mixed_gram_matrices():
         rtol=1e-4,
         atol=1e-6,
     )
+
+
+def test_embeddings_are_truncated_about_their_moving_mean():
+    trainer = StyleTransfer(
+        StyleModel(RECIPE.predictor, RECIPE.transformer), RECIPE.loss
+    )
+    images = np.random.default_rng(0).random((2, 2, 32, 32, 3), np.float32)
+    batch = {"content": images[0], "style": images[1]}
+    plain = np.asarray(trainer.embed(batch, training=False))
+    shares = np.array([0.5, 1.1], np.float32)
+    first = trainer.embed(batch | {"psi": shares}, training=False)
+    np.testing.assert_allclose(trainer.mean, 0.01 * plain.mean(0), atol=1e-6)
+    mean = np.asarray(trainer.mean)
+    np.testing.assert_allclose(
+        first, mean + shares[:, None] * (plain - mean), atol=1e-6
+    )
+    for _ in range(600):
+        trainer.truncated(plain, {"psi": shares})
+    np.testing.assert_allclose(trainer.mean, plain.mean(0), rtol=0.01, atol=1e-6)
+
+
+@pytest.mark.parametrize("psi", ["[1.0, 0.5]", "[0.0, 1.0]", "[0.5, inf]", "[1.0]"])
+def test_a_psi_that_is_no_range_is_refused(tmp_path, psi):
+    recipe = (RECIPES / "default.toml").read_text()
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(f"{recipe}psi = {psi}\n")
+    with pytest.raises(RecipeError, match=r"wrong\.toml: psi is .*two finite numbers"):
+        Recipe.load(str(wrong))
 
 
 @pytest.mark.parametrize("measure", ["content_distance", "content_loss"])
@@ -213,16 +241,23 @@ def test_the_loss_looks_at_the_window_alone():
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_a_run_with_mixed_styles_and_a_window_in_each_precision(
+def test_a_run_with_all_that_varies_in_each_precision(
     folders, tmp_path, monkeypatch, precision
 ):
     monkeypatch.setattr("train.fit.faster_precision", lambda: precision)
     phases = tuple(
-        VariedPhase(phase.size, phase.batch, phase.steps, mixed=1.0, beyond=4)
+        FitPhase(
+            phase.size,
+            phase.batch,
+            phase.steps,
+            mixed=1.0,
+            beyond=4,
+            psi=(0.7, 1.0),
+        )
         for phase in RECIPE.phases
     )
-    mixed = dataclasses.replace(RECIPE, phases=phases)
-    assert run(mixed, folders, tmp_path / "run")
+    varied = dataclasses.replace(RECIPE, phases=phases)
+    assert run(varied, folders, tmp_path / "run")
     assert (
         StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 8
     )
@@ -268,7 +303,7 @@ def test_no_number_stops_with_a_clear_message_and_is_never_saved(
     recipe = dataclasses.replace(
         RECIPE,
         optimizer=Optimizer(float("inf"), 2, 5.0, 0.9),
-        phases=(VariedPhase(32, 2, 8),),
+        phases=(FitPhase(32, 2, 8),),
     )
     out = tmp_path / "run"
     with pytest.raises(TrainingError, match=message):
@@ -287,7 +322,7 @@ def test_a_run_is_never_overwritten_nor_resumed_by_another_recipe(folders, whole
 
 def test_a_run_starts_from_a_models_weights(folders, whole_run, tmp_path):
     recipe = dataclasses.replace(
-        RECIPE, optimizer=Optimizer(0.0, 1, 5.0, 0.9), phases=(VariedPhase(32, 2, 2),)
+        RECIPE, optimizer=Optimizer(0.0, 1, 5.0, 0.9), phases=(FitPhase(32, 2, 2),)
     )
     out = tmp_path / "run"
     assert run(recipe, folders, out, start=whole_run / "model", log_every=2)

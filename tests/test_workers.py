@@ -17,14 +17,14 @@ from test_fit import RECIPE, run
 from sfumato.model import StyleModel
 from train import fit
 from train.fit import STATE
-from train.recipe import VariedPhase
+from train.recipe import FitPhase
 
 # Held statistics: else each worker normalises by those of its share of the batch. A low
 # rate: Adam makes whole steps of what rounding leaves of a gradient that is zero.
 SHARED = dataclasses.replace(
     RECIPE,
     optimizer=dataclasses.replace(RECIPE.optimizer, learning_rate=2e-4),
-    phases=(VariedPhase(size=32, batch=4, steps=24, frozen_statistics=True),),
+    phases=(FitPhase(32, batch=4, steps=24, frozen_statistics=True, psi=(0.7, 1.0)),),
 )
 SCRIPT = """
 import sys

@@ -92,6 +92,9 @@ class StyleTransferDataset(keras.utils.PyDataset):
     says at which row and column of each the size x size pixels begin that the loss is
     to look at: the same for all of a batch.
 
+    With `psi`, two numbers, "psi", float32 [batch], lies between them: at what share
+    of its distance from the mean each style's embedding is to be.
+
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
     from the seed and the step's number. Item i is step first_step + i.
@@ -109,11 +112,14 @@ class StyleTransferDataset(keras.utils.PyDataset):
         mixed: float = 0.0,
         drawn: float = 0.0,
         beyond: int = 0,
+        *,
+        psi: tuple[float, float] = (1.0, 1.0),
     ):
         super().__init__(workers=2, max_queue_size=8)
         self.mixed = mixed
         self.drawn = drawn
         self.beyond = beyond
+        self.psi = psi
         self.content = content
         self.style = style
         self.size = self.style_size = size
@@ -153,6 +159,8 @@ class StyleTransferDataset(keras.utils.PyDataset):
                     rows, columns = (slice(at, at + self.size) for at in (top, left))
                     style[1::2] = [photo[rows, columns] for photo in content[1::2]]
                     mix[1::2] = 0.0
+        if self.psi != (1.0, 1.0):
+            images["psi"] = random.uniform(*self.psi, self.batch).astype(np.float32)
         return images | {
             "content": to_float(np.stack(content)),
             "style": to_float(np.stack(style)),

@@ -43,6 +43,8 @@ HISTORY = "history"
 SAMPLES = 5
 # What a batch is split among.
 DEVICE = "GPU"
+# Of the moving mean of the embeddings, for each batch.
+MOMENTUM = 0.99
 POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
@@ -60,6 +62,15 @@ class Trainer(keras.Model):
         # Whether batch normalisation goes by its running statistics, unchanged.
         self.frozen_statistics = False
         self.terms = {name: keras.metrics.Mean(name) for name in terms}
+        self.mean = self.add_weight(
+            shape=(model.manifest["embedding_size"],),
+            initializer="zeros",
+            dtype="float32",
+            trainable=False,
+            autocast=False,
+            aggregation="mean",
+            name="mean_embedding",
+        )
 
     def call(self, inputs, training=False):
         training = training and not self.frozen_statistics
@@ -68,7 +79,19 @@ class Trainer(keras.Model):
 
     def embed(self, inputs, training):
         """The style embeddings [B, E] that a batch is painted under."""
-        return mixed(self.predictor(inputs["style"], training=training), inputs)
+        embedding = self.predictor(inputs["style"], training=training)
+        return mixed(self.truncated(embedding, inputs), inputs)
+
+    def truncated(self, embedding, inputs):
+        """Embeddings [B, E] at the batch's "psi" of their distance from their mean, as
+        train/truncate.py has it; the mean is a moving one."""
+        if "psi" not in inputs:
+            return embedding
+        latest = ops.mean(ops.stop_gradient(ops.cast(embedding, "float32")), axis=0)
+        self.mean.assign(self.mean + (1.0 - MOMENTUM) * (latest - self.mean))
+        mean = ops.cast(self.mean, embedding.dtype)
+        psi = ops.cast(inputs["psi"], embedding.dtype)[:, None]
+        return mean + psi * (embedding - mean)
 
 
 class StyleTransfer(Trainer):
@@ -191,6 +214,7 @@ def fit(
             phase.mixed,
             phase.drawn,
             phase.beyond,
+            psi=phase.psi,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={"photos": len(content.paths), "paintings": len(style.paths)},
