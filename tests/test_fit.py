@@ -193,7 +193,7 @@ def test_embeddings_are_truncated_about_their_moving_mean():
 def test_a_psi_that_is_no_range_is_refused(tmp_path, psi):
     recipe = (RECIPES / "default.toml").read_text()
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(f"{recipe}psi = {psi}\n")
+    wrong.write_text(recipe.replace("psi = [0.6, 1.05]", f"psi = {psi}"))
     with pytest.raises(RecipeError, match=r"wrong\.toml: psi is .*two finite numbers"):
         Recipe.load(str(wrong))
 
@@ -218,7 +218,7 @@ def test_content_is_measured_as_the_recipe_says(measure):
 def test_an_unknown_measure_of_content_is_refused(tmp_path):
     recipe = (RECIPES / "default.toml").read_text()
     wrong = tmp_path / "wrong.toml"
-    wrong.write_text(recipe.replace('"content_loss"', '"distance"'))
+    wrong.write_text(recipe.replace('"content_distance"', '"distance"'))
     with pytest.raises(RecipeError, match=r"wrong\.toml: .*'distance'; it has to be"):
         Recipe.load(str(wrong))
 

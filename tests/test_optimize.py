@@ -82,7 +82,7 @@ def test_terms_are_the_weighted_losses():
     terms = transfer_terms(SHALLOW, photo, [(style, 1.0)])(to_float(image)[None])
     network = build_vgg16(["relu1_1", "relu2_1"])
     seen, kept, taken = (network(to_float(i)[None]) for i in (image, photo, style))
-    content = losses.content_loss(seen["relu2_1"], kept["relu2_1"])[0]
+    content = losses.content_distance(seen["relu2_1"], kept["relu2_1"])[0]
     style_distance = losses.style_distance(
         *(losses.gram_matrix(found["relu2_1"]) for found in (seen, taken))
     )[0]

@@ -48,7 +48,7 @@ class Method:
     network, pooling, weights: "vgg16" or "vgg19", "max" or "average", and the file
     with the weights of VGG-19. content_layers, style_layers: weights by name; the
     layers' terms are multiplied by them and by content_weight or style_weight.
-    loss: "balanced" (losses.content_loss, style_distance) or "squared"
+    loss: "balanced" (losses.content_distance, style_distance) or "squared"
     (squared_content_loss, squared_style_loss, all in the units of pixels from 0 to
     255, as in the code they come from). start: "photo" or "noise". sizes:
     shorter sides in pixels, coarse to fine, with as many iterations each.
@@ -146,7 +146,7 @@ def transfer_terms(
         contents = {layer: seen[layer] for layer in content_layers}
     grams = _style_targets(network, style_layers, styles)
     if method.loss == "balanced":
-        content_loss, style_loss = losses.content_loss, losses.style_distance
+        content_loss, style_loss = losses.content_distance, losses.style_distance
         content_unit = style_unit = pixel_unit = 1.0
     else:
         content_loss, style_loss = (
