@@ -38,7 +38,7 @@ average = 0.9
 [[phases]]
 size = 32
 batch = 4
-steps = 150
+steps = 220
 [[phases]]
 size = 48
 batch = 2
@@ -103,7 +103,7 @@ def test_the_student_learns_the_teachers_pictures(
 def test_the_photo_and_the_style_themselves_can_be_targets_too(
     recipe, folders, models_folder, tmp_path
 ):
-    shorter = RECIPE.replace("= 150", "= 36").replace("= 50", "= 4")
+    shorter = RECIPE.replace("= 220", "= 36").replace("= 50", "= 4")
     recipe.write_text(shorter.replace("[loss]", "[loss]\ncontent = 0.5\nstyle = 20.0"))
     rows = logged(models_folder / "untrained", recipe, folders, tmp_path / "run")
     assert float(rows[-1]["style"]) < 0.9 * float(rows[0]["style"])
