@@ -19,8 +19,8 @@ from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 from train import losses
 from train.__main__ import main
-from train.fit import STATE, StyleTransfer, fit
-from train.recipe import RECIPES, FitPhase, Loss, Optimizer, Recipe, RecipeError
+from train.fit import CONTINUED, STATE, Bordered, StyleTransfer, fit
+from train.recipe import RECIPES, FitLoss, FitPhase, Optimizer, Recipe, RecipeError
 from train.run import Progress, TrainingError
 
 RECIPE = Recipe(
@@ -28,7 +28,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=Loss(
+    loss=FitLoss(
         3.0, 10.0, 1.0, 100.0, "content_distance", "relu2_2", ("relu1_2", "relu2_2")
     ),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
@@ -189,7 +189,9 @@ def test_embeddings_are_truncated_about_their_moving_mean():
     np.testing.assert_allclose(trainer.mean, plain.mean(0), rtol=0.01, atol=1e-6)
 
 
-@pytest.mark.parametrize("psi", ["[1.0, 0.5]", "[0.0, 1.0]", "[0.5, inf]", "[1.0]"])
+@pytest.mark.parametrize(
+    "psi", ["[1.0, 0.5]", "[0.0, 1.0]", "[0.5, inf]", "[1.0]", "0.8"]
+)
 def test_a_psi_that_is_no_range_is_refused(tmp_path, psi):
     recipe = (RECIPES / "default.toml").read_text()
     wrong = tmp_path / "wrong.toml"
@@ -240,6 +242,35 @@ def test_the_loss_looks_at_the_window_alone():
         np.testing.assert_allclose(values[name], value, rtol=1e-5, err_msg=name)
 
 
+def test_borders_are_held_to_those_of_the_photo_that_goes_on():
+    loss = dataclasses.replace(RECIPE.loss, border=7.0)
+    model = StyleModel(RECIPE.predictor, RECIPE.transformer)
+    trainer, plain = Bordered(model, loss), StyleTransfer(model, loss)
+    content, style = np.random.default_rng(0).random((2, 2, 48, 48, 3), np.float32)
+    batch = {"content": content, "style": style}
+    sides = (CONTINUED, CONTINUED)
+    further = np.pad(content, [(0, 0), sides, sides, (0, 0)], mode="reflect")
+    framed, continued = trainer(batch)
+    whole = model.transformer([further, model.predictor(style)])
+    near = slice(CONTINUED, -CONTINUED)
+    np.testing.assert_allclose(framed, plain(batch), atol=1e-6)
+    np.testing.assert_allclose(continued, whole[:, near, near], atol=1e-6)
+    border = losses.border_distance(framed, continued)
+    assert np.all(np.asarray(border) > 0)
+    np.testing.assert_allclose(
+        trainer.compute_loss(batch, y_pred=(framed, continued)),
+        plain.compute_loss(batch, y_pred=framed) + 7.0 * np.mean(border),
+        rtol=1e-5,
+    )
+
+
+def test_photos_that_cannot_go_on_are_refused(folders, tmp_path):
+    loss = dataclasses.replace(RECIPE.loss, border=1.0)
+    with pytest.raises(TrainingError, match=r"size of 32 px.*more than 40"):
+        run(dataclasses.replace(RECIPE, loss=loss), folders, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_with_all_that_varies_in_each_precision(
     folders, tmp_path, monkeypatch, precision
@@ -247,7 +278,7 @@ def test_a_run_with_all_that_varies_in_each_precision(
     monkeypatch.setattr("train.fit.faster_precision", lambda: precision)
     phases = tuple(
         FitPhase(
-            phase.size,
+            48,
             phase.batch,
             phase.steps,
             mixed=1.0,
@@ -256,7 +287,8 @@ def test_a_run_with_all_that_varies_in_each_precision(
         )
         for phase in RECIPE.phases
     )
-    varied = dataclasses.replace(RECIPE, phases=phases)
+    loss = dataclasses.replace(RECIPE.loss, border=100.0)
+    varied = dataclasses.replace(RECIPE, phases=phases, loss=loss)
     assert run(varied, folders, tmp_path / "run")
     assert (
         StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 8

@@ -22,7 +22,7 @@ from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
 from train.inherit import inherit
 from train.muon import Muon
-from train.recipe import Loss, Recipe
+from train.recipe import FitLoss, Loss, Recipe
 from train.run import (
     STATE,
     Checkpoints,
@@ -41,6 +41,8 @@ MODEL = "model"
 HISTORY = "history"
 # Photos and paintings of the sample sheet; they are never trained on.
 SAMPLES = 5
+# By how many pixels a photo goes on where its borders are not to be seen.
+CONTINUED = 40
 # What a batch is split among.
 DEVICE = "GPU"
 # Of the moving mean of the embeddings, for each batch.
@@ -113,7 +115,11 @@ class StyleTransfer(Trainer):
         values = self.values(x, y_pred)
         for name, value in values.items():
             self.terms[name].update_state(value)
-        return weighted(self.weights_of, values) / self.replicas
+        return self.total(values) / self.replicas
+
+    def total(self, values):
+        """The weighted sum of the terms."""
+        return weighted(self.weights_of, values)
 
     def values(self, x, y_pred):
         """The terms of the loss, not yet weighted, by name, [B] each."""
@@ -141,6 +147,34 @@ class StyleTransfer(Trainer):
         return content, {
             name: mixed(losses.gram_matrix(style[name]), x) for name in layers
         }
+
+
+class Bordered(StyleTransfer):
+    """A StyleTransfer whose loss has border_distance too: a photo's borders are to be
+    painted as where the photo goes on, mirrored, for CONTINUED pixels, under the same
+    embedding. {"content", "style"} to both stylized photos, [B, H, W, 3] each."""
+
+    def __init__(self, model: StyleModel, loss: FitLoss, replicas: int = 1):
+        super().__init__(model, loss, replicas)
+        self.border = loss.border
+        self.terms["border"] = keras.metrics.Mean("border")
+
+    def call(self, inputs, training=False):
+        training = training and not self.frozen_statistics
+        content, embedding = inputs["content"], self.embed(inputs, training)
+        framed = self.transformer([content, embedding], training=training)
+        sides = (CONTINUED, CONTINUED)
+        further = ops.pad(content, [(0, 0), sides, sides, (0, 0)], mode="reflect")
+        continued = self.transformer([further, embedding], training=training)
+        near = slice(CONTINUED, -CONTINUED)
+        return framed, ops.stop_gradient(continued[:, near, near])
+
+    def values(self, x, y_pred):
+        border = losses.border_distance(*y_pred)
+        return super().values(x, y_pred[0]) | {"border": border}
+
+    def total(self, values):
+        return super().total(values) + self.border * ops.mean(values["border"])
 
 
 def weighted(weights: Loss, values: dict[str, Any]) -> Any:
@@ -194,15 +228,23 @@ def fit(
     See `train` for what OUT holds. `start`: the folder of a model of the recipe's
     architecture whose weights the run starts from, instead of random ones.
     """
+    if recipe.loss.border:
+        smallest = min(phase.size for phase in recipe.phases)
+        if smallest <= CONTINUED:
+            raise TrainingError(
+                f"{recipe.name} has a size of {smallest} px; photos whose borders are "
+                f"compared need more than {CONTINUED}. Raise size, or leave out border."
+            )
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
     strategy = distribution()
     earlier = None if start is None or resume else _started_from(start, recipe)
     for folder in (content, style):
         folder.report_skipped()
     shown = samples(content, style, recipe)
+    of = Bordered if recipe.loss.border else StyleTransfer
     task = Task(
         recipe,
-        trainer=lambda model, replicas: StyleTransfer(model, recipe.loss, replicas),
+        trainer=lambda model, replicas: of(model, recipe.loss, replicas),
         dataset=lambda phase, first, steps: StyleTransferDataset(
             content,
             style,

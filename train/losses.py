@@ -115,6 +115,20 @@ def checkerboard(images: Any) -> Any:
     return _mean_square(ops.mean(phases, axis=(2, 5)))
 
 
+def border_distance(images: Any, continued: Any) -> Any:
+    """Two batches [B, H, W, C] to the mean square of their difference along the
+    borders, BORDER pixels wide, [B]: how far a photo's stylized borders are off those
+    that it gets where it goes on beyond them (the measure is our own). H and W exceed
+    2 BORDER."""
+    images, continued = ops.cast(images, "float32"), ops.cast(continued, "float32")
+    _, height, width, channels = images.shape
+    squares = ops.square(images - continued)
+    within = squares[:, BORDER:-BORDER, BORDER:-BORDER]
+    inner = (height - 2 * BORDER) * (width - 2 * BORDER)
+    along = ops.sum(squares, axis=(1, 2, 3)) - ops.sum(within, axis=(1, 2, 3))
+    return along / ((height * width - inner) * channels)
+
+
 def pixel_distance(images: Any, target: Any) -> Any:
     """Two batches [B, H, W, C] to the mean absolute difference, [B], averaged over
     the images and their halved, quartered and eighth sizes, where colours and large
@@ -147,6 +161,9 @@ def _details(images: Any) -> list[Any]:
         for level in _pyramid(images)
     ]
 
+
+# How far from its borders, in pixels, a picture may show that it ends there.
+BORDER = 16
 
 # What two upsamplings by 2 repeat, and how far such a pattern is taken to be even.
 PERIOD = 4

@@ -50,6 +50,13 @@ class Loss:
 
 
 @dataclass(frozen=True)
+class FitLoss(Loss):
+    """A Loss of `fit`. border: the weight of train.losses.border_distance."""
+
+    border: float = 0.0
+
+
+@dataclass(frozen=True)
 class Optimizer:
     """Adam with warm-up, then a cosine to 0 over all phases together. muon:
     kernels by Muon instead, see train/muon.py."""
@@ -106,10 +113,11 @@ class FitPhase(VariedPhase):
     psi: tuple[float, float] = (1.0, 1.0)
 
     def __post_init__(self) -> None:
-        if len(self.psi) != 2 or not 0.0 < self.psi[0] <= self.psi[1] < math.inf:
+        two = isinstance(self.psi, tuple) and len(self.psi) == 2
+        if not (two and 0.0 < self.psi[0] <= self.psi[1] < math.inf):
             raise RecipeError(
-                f"psi is {list(self.psi)}; it has to be two finite numbers above 0, "
-                "the smaller one first."
+                f"psi is {self.psi}; it has to be two finite numbers above 0, the "
+                "smaller one first."
             )
 
 
@@ -145,7 +153,7 @@ class Recipe:
     def load(
         cls,
         name: str,
-        loss: Callable[..., Any] = Loss,
+        loss: Callable[..., Any] = FitLoss,
         networks: Mapping[str, Any] | None = None,
         phase: type[Phase] = FitPhase,
     ) -> "Recipe":
