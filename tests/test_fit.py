@@ -266,7 +266,7 @@ def test_borders_are_held_to_those_of_the_photo_that_goes_on():
 
 def test_photos_that_cannot_go_on_are_refused(folders, tmp_path):
     loss = dataclasses.replace(RECIPE.loss, border=1.0)
-    with pytest.raises(TrainingError, match=r"size of 32 px.*more than 40"):
+    with pytest.raises(TrainingError, match=r"size of 32 px.*more than 32"):
         run(dataclasses.replace(RECIPE, loss=loss), folders, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 

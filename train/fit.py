@@ -41,8 +41,9 @@ MODEL = "model"
 HISTORY = "history"
 # Photos and paintings of the sample sheet; they are never trained on.
 SAMPLES = 5
-# By how many pixels a photo goes on where its borders are not to be seen.
-CONTINUED = 40
+# By how many pixels a photo goes on where its borders are not to be seen, mirrored:
+# less than a photo's side, which is more than 2 losses.BORDER.
+CONTINUED = 24
 # What a batch is split among.
 DEVICE = "GPU"
 # Of the moving mean of the embeddings, for each batch.
@@ -167,7 +168,9 @@ class Bordered(StyleTransfer):
         further = ops.pad(content, [(0, 0), sides, sides, (0, 0)], mode="reflect")
         continued = self.transformer([further, embedding], training=training)
         near = slice(CONTINUED, -CONTINUED)
-        return framed, ops.stop_gradient(continued[:, near, near])
+        # Both learn: where only `framed` does, they drift apart, for what moves one
+        # moves the other.
+        return framed, continued[:, near, near]
 
     def values(self, x, y_pred):
         border = losses.border_distance(*y_pred)
@@ -230,10 +233,11 @@ def fit(
     """
     if recipe.loss.border:
         smallest = min(phase.size for phase in recipe.phases)
-        if smallest <= CONTINUED:
+        if smallest <= 2 * losses.BORDER:
             raise TrainingError(
                 f"{recipe.name} has a size of {smallest} px; photos whose borders are "
-                f"compared need more than {CONTINUED}. Raise size, or leave out border."
+                f"compared need more than {2 * losses.BORDER}. Raise size, or leave "
+                "out border."
             )
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
     strategy = distribution()
