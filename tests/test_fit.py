@@ -19,7 +19,7 @@ from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 from train import losses
 from train.__main__ import main
-from train.fit import CONTINUED, STATE, Bordered, StyleTransfer, fit
+from train.fit import STATE, Bordered, StyleTransfer, fit
 from train.recipe import RECIPES, FitLoss, FitPhase, Optimizer, Recipe, RecipeError
 from train.run import Progress, TrainingError
 
@@ -246,25 +246,28 @@ def test_borders_are_held_to_those_of_the_photo_that_goes_on():
     loss = dataclasses.replace(RECIPE.loss, border=7.0)
     model = StyleModel(RECIPE.predictor, RECIPE.transformer)
     trainer, plain = Bordered(model, loss), StyleTransfer(model, loss)
-    content, style = np.random.default_rng(0).random((2, 2, 48, 48, 3), np.float32)
-    batch = {"content": content, "style": style}
-    sides = (CONTINUED, CONTINUED)
-    further = np.pad(content, [(0, 0), sides, sides, (0, 0)], mode="reflect")
-    framed, continued = trainer(batch)
-    whole = model.transformer([further, model.predictor(style)])
-    near = slice(CONTINUED, -CONTINUED)
-    np.testing.assert_allclose(framed, plain(batch), atol=1e-6)
-    np.testing.assert_allclose(continued, whole[:, near, near], atol=1e-6)
-    border = losses.border_distance(framed, continued)
+    random = np.random.default_rng(0)
+    batch = {
+        "content": random.random((2, 56, 56, 3), np.float32),
+        "style": random.random((2, 48, 48, 3), np.float32),
+        "window": np.full((2, 2), (3, 8), np.int32),
+    }
+    rows, columns = slice(3, 51), slice(8, 56)
+    whole, alone = trainer(batch)
+    embedding = model.predictor(batch["style"])
+    expected = model.transformer([batch["content"][:, rows, columns], embedding])
+    np.testing.assert_allclose(whole, plain(batch), atol=1e-6)
+    np.testing.assert_allclose(alone, expected, atol=1e-6)
+    border = losses.border_distance(alone, whole[:, rows, columns])
     assert np.all(np.asarray(border) > 0)
     np.testing.assert_allclose(
-        trainer.compute_loss(batch, y_pred=(framed, continued)),
-        plain.compute_loss(batch, y_pred=framed) + 7.0 * np.mean(border),
+        trainer.compute_loss(batch, y_pred=(whole, alone)),
+        plain.compute_loss(batch, y_pred=whole) + 7.0 * np.mean(border),
         rtol=1e-5,
     )
 
 
-def test_photos_that_cannot_go_on_are_refused(folders, tmp_path):
+def test_windows_too_small_to_have_a_border_are_refused(folders, tmp_path):
     loss = dataclasses.replace(RECIPE.loss, border=1.0)
     with pytest.raises(TrainingError, match=r"size of 32 px.*more than 32"):
         run(dataclasses.replace(RECIPE, loss=loss), folders, tmp_path / "run")

@@ -41,9 +41,6 @@ MODEL = "model"
 HISTORY = "history"
 # Photos and paintings of the sample sheet; they are never trained on.
 SAMPLES = 5
-# By how many pixels a photo goes on where its borders are not to be seen, mirrored:
-# less than a photo's side, which is more than 2 losses.BORDER.
-CONTINUED = 24
 # What a batch is split among.
 DEVICE = "GPU"
 # Of the moving mean of the embeddings, for each batch.
@@ -124,7 +121,8 @@ class StyleTransfer(Trainer):
 
     def values(self, x, y_pred):
         """The terms of the loss, not yet weighted, by name, [B] each."""
-        x, y_pred = _windows(x, y_pred)
+        y_pred = windowed(y_pred, x)
+        x = x | {"content": windowed(x["content"], x)}
         content, grams = self.targets(x)
         stylized = self.features(y_pred)
         values = {
@@ -151,9 +149,10 @@ class StyleTransfer(Trainer):
 
 
 class Bordered(StyleTransfer):
-    """A StyleTransfer whose loss has border_distance too: a photo's borders are to be
-    painted as where the photo goes on, mirrored, for CONTINUED pixels, under the same
-    embedding. {"content", "style"} to both stylized photos, [B, H, W, 3] each."""
+    """A StyleTransfer whose loss has border_distance too, between the window painted
+    alone and what is painted there of the whole photo, which is what the other terms
+    look at. {"content", "style", "window"} to both stylized photos, the whole one and
+    the window alone, under the same embedding."""
 
     def __init__(self, model: StyleModel, loss: FitLoss, replicas: int = 1):
         super().__init__(model, loss, replicas)
@@ -163,18 +162,17 @@ class Bordered(StyleTransfer):
     def call(self, inputs, training=False):
         training = training and not self.frozen_statistics
         content, embedding = inputs["content"], self.embed(inputs, training)
-        framed = self.transformer([content, embedding], training=training)
-        sides = (CONTINUED, CONTINUED)
-        further = ops.pad(content, [(0, 0), sides, sides, (0, 0)], mode="reflect")
-        continued = self.transformer([further, embedding], training=training)
-        near = slice(CONTINUED, -CONTINUED)
-        # Both learn: where only `framed` does, they drift apart, for what moves one
-        # moves the other.
-        return framed, continued[:, near, near]
+        alone = windowed(content, inputs)
+        return [
+            self.transformer([photo, embedding], training=training)
+            for photo in (content, alone)
+        ]
 
     def values(self, x, y_pred):
-        border = losses.border_distance(*y_pred)
-        return super().values(x, y_pred[0]) | {"border": border}
+        whole, alone = y_pred
+        wanted = ops.stop_gradient(windowed(whole, x))
+        border = losses.border_distance(alone, wanted)
+        return super().values(x, whole) | {"border": border}
 
     def total(self, values):
         return super().total(values) + self.border * ops.mean(values["border"])
@@ -191,18 +189,15 @@ def weighted(weights: Loss, values: dict[str, Any]) -> Any:
     )
 
 
-def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
-    """A batch and its stylized photos, cut to where it says that the loss looks."""
+def windowed(images: Any, batch: Any) -> Any:
+    """Photos of a batch, or what was painted of them, cut to where it says that the
+    loss looks."""
     if "window" not in batch:
-        return batch, stylized
+        return images
     size = batch["style"].shape[1]
     top, left = batch["window"][0, 0], batch["window"][0, 1]
-
-    def cut(images):
-        start, shape = (0, top, left, 0), (ops.shape(images)[0], size, size, 3)
-        return ops.slice(images, start, shape)
-
-    return batch | {"content": cut(batch["content"])}, cut(stylized)
+    shape = (ops.shape(images)[0], size, size, 3)
+    return ops.slice(images, (0, top, left, 0), shape)
 
 
 def mixed(values: Any, batch: Any) -> Any:
@@ -235,7 +230,7 @@ def fit(
         smallest = min(phase.size for phase in recipe.phases)
         if smallest <= 2 * losses.BORDER:
             raise TrainingError(
-                f"{recipe.name} has a size of {smallest} px; photos whose borders are "
+                f"{recipe.name} has a size of {smallest} px; windows whose borders are "
                 f"compared need more than {2 * losses.BORDER}. Raise size, or leave "
                 "out border."
             )

@@ -121,7 +121,7 @@ def border_distance(images: Any, continued: Any) -> Any:
     that it gets where it goes on beyond them (the measure is our own). H and W exceed
     2 BORDER."""
     images, continued = ops.cast(images, "float32"), ops.cast(continued, "float32")
-    _, height, width, channels = images.shape
+    _, height, width, channels = ops.shape(images)
     squares = ops.square(images - continued)
     within = squares[:, BORDER:-BORDER, BORDER:-BORDER]
     inner = (height - 2 * BORDER) * (width - 2 * BORDER)
