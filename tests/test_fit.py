@@ -274,6 +274,14 @@ def test_windows_too_small_to_have_a_border_are_refused(folders, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+def test_a_border_needs_photos_that_go_on(folders, tmp_path):
+    loss = dataclasses.replace(RECIPE.loss, border=1.0)
+    recipe = dataclasses.replace(RECIPE, loss=loss, phases=(FitPhase(48, 2, 4),))
+    with pytest.raises(TrainingError, match=r"Give each phase a beyond"):
+        run(recipe, folders, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_with_all_that_varies_in_each_precision(
     folders, tmp_path, monkeypatch, precision

@@ -234,6 +234,11 @@ def fit(
                 f"compared need more than {2 * losses.BORDER}. Raise size, or leave "
                 "out border."
             )
+        if not all(getattr(phase, "beyond", 0) for phase in recipe.phases):
+            raise TrainingError(
+                f"{recipe.name} has a border, but a phase whose photos do not go on "
+                "beyond the window. Give each phase a beyond, or leave out border."
+            )
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
     strategy = distribution()
     earlier = None if start is None or resume else _started_from(start, recipe)
