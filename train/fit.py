@@ -245,10 +245,10 @@ def fit(
     for folder in (content, style):
         folder.report_skipped()
     shown = samples(content, style, recipe)
-    of = Bordered if recipe.loss.border else StyleTransfer
+    kind = Bordered if recipe.loss.border else StyleTransfer
     task = Task(
         recipe,
-        trainer=lambda model, replicas: of(model, recipe.loss, replicas),
+        trainer=lambda model, replicas: kind(model, recipe.loss, replicas),
         dataset=lambda phase, first, steps: StyleTransferDataset(
             content,
             style,

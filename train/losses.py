@@ -165,7 +165,8 @@ def _details(images: Any) -> list[Any]:
     ]
 
 
-# How far from its borders, in pixels, a picture may show that it ends there.
+# How far from its borders, in pixels, a picture may show that it ends there, and of how
+# many pixels the blocks are by which it is seen.
 BORDER = 16
 BLOCK = 8
 
