@@ -19,8 +19,8 @@ from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
 from train import losses
 from train.__main__ import main
-from train.fit import STATE, Bordered, StyleTransfer, fit
-from train.recipe import RECIPES, FitLoss, FitPhase, Optimizer, Recipe, RecipeError
+from train.fit import STATE, StyleTransfer, fit
+from train.recipe import RECIPES, FitPhase, Loss, Optimizer, Recipe, RecipeError
 from train.run import Progress, TrainingError
 
 RECIPE = Recipe(
@@ -28,7 +28,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=FitLoss(
+    loss=Loss(
         3.0, 10.0, 1.0, 100.0, "content_distance", "relu2_2", ("relu1_2", "relu2_2")
     ),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
@@ -242,46 +242,6 @@ def test_the_loss_looks_at_the_window_alone():
         np.testing.assert_allclose(values[name], value, rtol=1e-5, err_msg=name)
 
 
-def test_borders_are_held_to_those_of_the_photo_that_goes_on():
-    loss = dataclasses.replace(RECIPE.loss, border=7.0)
-    model = StyleModel(RECIPE.predictor, RECIPE.transformer)
-    trainer, plain = Bordered(model, loss), StyleTransfer(model, loss)
-    random = np.random.default_rng(0)
-    batch = {
-        "content": random.random((2, 56, 56, 3), np.float32),
-        "style": random.random((2, 48, 48, 3), np.float32),
-        "window": np.full((2, 2), (3, 8), np.int32),
-    }
-    rows, columns = slice(3, 51), slice(8, 56)
-    whole, alone = trainer(batch)
-    embedding = model.predictor(batch["style"])
-    expected = model.transformer([batch["content"][:, rows, columns], embedding])
-    np.testing.assert_allclose(whole, plain(batch), atol=1e-6)
-    np.testing.assert_allclose(alone, expected, atol=1e-6)
-    border = losses.border_distance(alone, whole[:, rows, columns])
-    assert np.all(np.asarray(border) > 0)
-    np.testing.assert_allclose(
-        trainer.compute_loss(batch, y_pred=(whole, alone)),
-        plain.compute_loss(batch, y_pred=whole) + 7.0 * np.mean(border),
-        rtol=1e-5,
-    )
-
-
-def test_windows_too_small_to_have_a_border_are_refused(folders, tmp_path):
-    loss = dataclasses.replace(RECIPE.loss, border=1.0)
-    with pytest.raises(TrainingError, match=r"size of 32 px.*more than 32"):
-        run(dataclasses.replace(RECIPE, loss=loss), folders, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
-def test_a_border_needs_photos_that_go_on(folders, tmp_path):
-    loss = dataclasses.replace(RECIPE.loss, border=1.0)
-    recipe = dataclasses.replace(RECIPE, loss=loss, phases=(FitPhase(48, 2, 4),))
-    with pytest.raises(TrainingError, match=r"Give each phase a beyond"):
-        run(recipe, folders, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_a_run_with_all_that_varies_in_each_precision(
     folders, tmp_path, monkeypatch, precision
@@ -289,7 +249,7 @@ def test_a_run_with_all_that_varies_in_each_precision(
     monkeypatch.setattr("train.fit.faster_precision", lambda: precision)
     phases = tuple(
         FitPhase(
-            48,
+            phase.size,
             phase.batch,
             phase.steps,
             mixed=1.0,
@@ -298,8 +258,7 @@ def test_a_run_with_all_that_varies_in_each_precision(
         )
         for phase in RECIPE.phases
     )
-    loss = dataclasses.replace(RECIPE.loss, border=100.0)
-    varied = dataclasses.replace(RECIPE, phases=phases, loss=loss)
+    varied = dataclasses.replace(RECIPE, phases=phases)
     assert run(varied, folders, tmp_path / "run")
     assert (
         StyleModel.load(tmp_path / "run" / "model").manifest["training"]["steps"] == 8

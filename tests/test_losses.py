@@ -101,21 +101,6 @@ def test_checkerboard_is_the_mean_square_of_a_pattern_and_zero_without_one():
     assert float(losses.checkerboard(noise)[0]) == pytest.approx(0.0625 / 64, rel=0.15)
 
 
-def test_border_distance_is_the_mean_square_of_blocks_along_the_borders_alone():
-    random = np.random.default_rng(0)
-    images, continued = random.random((2, 2, 40, 48, 3)).astype(np.float32)
-    blocks = (images - continued).reshape(2, 5, 8, 6, 8, 3).mean(axis=(2, 4))
-    along = np.ones((5, 6), bool)
-    along[2:-2, 2:-2] = False
-    expected = (blocks**2)[:, along].mean(axis=(1, 2))
-    np.testing.assert_allclose(
-        losses.border_distance(images, continued), expected, rtol=1e-4
-    )
-    images[:, :16], images[:, -16:] = continued[:, :16], continued[:, -16:]
-    images[:, :, :16], images[:, :, -16:] = continued[:, :, :16], continued[:, :, -16:]
-    np.testing.assert_allclose(losses.border_distance(images, continued), 0, atol=1e-6)
-
-
 def test_first_vgg16_convolution_by_hand():
     """One output pixel in the middle, summed over the kernel in NumPy."""
     image = np.random.default_rng(3).random((1, 5, 5, 3)).astype(np.float32)

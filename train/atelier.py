@@ -463,11 +463,11 @@ def _tradeoff(options: argparse.Namespace) -> int:
 
 
 def _single(options: argparse.Namespace) -> int:
-    from train.recipe import Loss, Phase, Recipe
+    from train.recipe import Phase, Recipe
     from train.single import single
 
     done = single(
-        Recipe.load(options.recipe, Loss, phase=Phase),
+        Recipe.load(options.recipe, phase=Phase),
         options.content,
         options.style,
         options.out,

@@ -120,7 +120,7 @@ def finetune(
     style.report_skipped()
     strategy = distribution()
     before = StyleModel.load(bundle)
-    recipe = Recipe.load(recipe_name, Loss, before.manifest, Phase)
+    recipe = Recipe.load(recipe_name, networks=before.manifest, phase=Phase)
     recipe = recipe.lasting(steps)
     photos, styles = (
         {path.name: square(path, STYLE_SIZE) for path in folder.paths[:count]}

@@ -22,7 +22,7 @@ from train import losses, workers
 from train.data import ImageFolder, StyleTransferDataset, crop
 from train.inherit import inherit
 from train.muon import Muon
-from train.recipe import FitLoss, Loss, Recipe
+from train.recipe import Loss, Recipe
 from train.run import (
     STATE,
     Checkpoints,
@@ -113,16 +113,11 @@ class StyleTransfer(Trainer):
         values = self.values(x, y_pred)
         for name, value in values.items():
             self.terms[name].update_state(value)
-        return self.total(values) / self.replicas
-
-    def total(self, values):
-        """The weighted sum of the terms."""
-        return weighted(self.weights_of, values)
+        return weighted(self.weights_of, values) / self.replicas
 
     def values(self, x, y_pred):
         """The terms of the loss, not yet weighted, by name, [B] each."""
-        y_pred = windowed(y_pred, x)
-        x = x | {"content": windowed(x["content"], x)}
+        x, y_pred = _windows(x, y_pred)
         content, grams = self.targets(x)
         stylized = self.features(y_pred)
         values = {
@@ -148,36 +143,6 @@ class StyleTransfer(Trainer):
         }
 
 
-class Bordered(StyleTransfer):
-    """A StyleTransfer whose loss has border_distance too, between the window painted
-    alone and what is painted there of the whole photo, which is what the other terms
-    look at. {"content", "style", "window"} to both stylized photos, the whole one and
-    the window alone, under the same embedding."""
-
-    def __init__(self, model: StyleModel, loss: FitLoss, replicas: int = 1):
-        super().__init__(model, loss, replicas)
-        self.border = loss.border
-        self.terms["border"] = keras.metrics.Mean("border")
-
-    def call(self, inputs, training=False):
-        training = training and not self.frozen_statistics
-        content, embedding = inputs["content"], self.embed(inputs, training)
-        alone = windowed(content, inputs)
-        return [
-            self.transformer([photo, embedding], training=training)
-            for photo in (content, alone)
-        ]
-
-    def values(self, x, y_pred):
-        whole, alone = y_pred
-        wanted = ops.stop_gradient(windowed(whole, x))
-        border = losses.border_distance(alone, wanted)
-        return super().values(x, whole) | {"border": border}
-
-    def total(self, values):
-        return super().total(values) + self.border * ops.mean(values["border"])
-
-
 def weighted(weights: Loss, values: dict[str, Any]) -> Any:
     """The terms of the loss by name, [B] each, to their weighted sum."""
     means = {name: ops.mean(value) for name, value in values.items()}
@@ -189,15 +154,18 @@ def weighted(weights: Loss, values: dict[str, Any]) -> Any:
     )
 
 
-def windowed(images: Any, batch: Any) -> Any:
-    """Photos of a batch, or what was painted of them, cut to where it says that the
-    loss looks."""
+def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
+    """A batch and its stylized photos, cut to where it says that the loss looks."""
     if "window" not in batch:
-        return images
+        return batch, stylized
     size = batch["style"].shape[1]
     top, left = batch["window"][0, 0], batch["window"][0, 1]
-    shape = (ops.shape(images)[0], size, size, 3)
-    return ops.slice(images, (0, top, left, 0), shape)
+
+    def cut(images):
+        start, shape = (0, top, left, 0), (ops.shape(images)[0], size, size, 3)
+        return ops.slice(images, start, shape)
+
+    return batch | {"content": cut(batch["content"])}, cut(stylized)
 
 
 def mixed(values: Any, batch: Any) -> Any:
@@ -226,29 +194,15 @@ def fit(
     See `train` for what OUT holds. `start`: the folder of a model of the recipe's
     architecture whose weights the run starts from, instead of random ones.
     """
-    if recipe.loss.border:
-        smallest = min(phase.size for phase in recipe.phases)
-        if smallest <= 2 * losses.BORDER:
-            raise TrainingError(
-                f"{recipe.name} has a size of {smallest} px; windows whose borders are "
-                f"compared need more than {2 * losses.BORDER}. Raise size, or leave "
-                "out border."
-            )
-        if not all(getattr(phase, "beyond", 0) for phase in recipe.phases):
-            raise TrainingError(
-                f"{recipe.name} has a border, but a phase whose photos do not go on "
-                "beyond the window. Give each phase a beyond, or leave out border."
-            )
     content, style = ImageFolder(content_folder), ImageFolder(style_folder)
     strategy = distribution()
     earlier = None if start is None or resume else _started_from(start, recipe)
     for folder in (content, style):
         folder.report_skipped()
     shown = samples(content, style, recipe)
-    kind = Bordered if recipe.loss.border else StyleTransfer
     task = Task(
         recipe,
-        trainer=lambda model, replicas: kind(model, recipe.loss, replicas),
+        trainer=lambda model, replicas: StyleTransfer(model, recipe.loss, replicas),
         dataset=lambda phase, first, steps: StyleTransferDataset(
             content,
             style,

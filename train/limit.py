@@ -37,7 +37,7 @@ def limit(
     model: StyleModel, pairs: list[Pair], root: Path, size: int = SIZE, most: int = MOST
 ) -> Iterator[Reached]:
     """Walks the pairs, as evaluate.evaluate does, by the loss of RECIPE but its
-    checkerboard and border terms, which only a network needs."""
+    checkerboard term, which only a network needs."""
     method = method_of(Recipe.load(RECIPE).loss)
     stylize = by_model(model)
     for pair in pairs:

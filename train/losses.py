@@ -115,23 +115,6 @@ def checkerboard(images: Any) -> Any:
     return _mean_square(ops.mean(phases, axis=(2, 5)))
 
 
-def border_distance(images: Any, continued: Any) -> Any:
-    """Two batches [B, H, W, C] to the mean square of their difference along the
-    borders, BORDER pixels wide, [B]: how far a photo's stylized borders are off those
-    that it gets where it goes on beyond them (the measure is our own). Of means of
-    BLOCK x BLOCK pixels: by single ones, blurred borders would be best, for how
-    a texture goes on depends on what lies beyond. H and W are multiples of BLOCK and
-    exceed 2 BORDER."""
-    images, continued = ops.cast(images, "float32"), ops.cast(continued, "float32")
-    blocks = ops.average_pool(images - continued, BLOCK, strides=BLOCK)
-    squares = ops.mean(ops.square(blocks), axis=-1)
-    _, height, width = ops.shape(squares)
-    wide = BORDER // BLOCK
-    within = ops.sum(squares[:, wide:-wide, wide:-wide], axis=(1, 2))
-    inner = (height - 2 * wide) * (width - 2 * wide)
-    return (ops.sum(squares, axis=(1, 2)) - within) / (height * width - inner)
-
-
 def pixel_distance(images: Any, target: Any) -> Any:
     """Two batches [B, H, W, C] to the mean absolute difference, [B], averaged over
     the images and their halved, quartered and eighth sizes, where colours and large
@@ -164,11 +147,6 @@ def _details(images: Any) -> list[Any]:
         for level in _pyramid(images)
     ]
 
-
-# How far from its borders, in pixels, a picture may show that it ends there, and of how
-# many pixels the blocks are by which it is seen.
-BORDER = 16
-BLOCK = 8
 
 # What two upsamplings by 2 repeat, and how far such a pattern is taken to be even.
 PERIOD = 4

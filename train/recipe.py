@@ -50,13 +50,6 @@ class Loss:
 
 
 @dataclass(frozen=True)
-class FitLoss(Loss):
-    """A Loss of `fit`. border: the weight of train.losses.border_distance."""
-
-    border: float = 0.0
-
-
-@dataclass(frozen=True)
 class Optimizer:
     """Adam with warm-up, then a cosine to 0 over all phases together. muon:
     kernels by Muon instead, see train/muon.py."""
@@ -153,7 +146,7 @@ class Recipe:
     def load(
         cls,
         name: str,
-        loss: Callable[..., Any] = FitLoss,
+        loss: Callable[..., Any] = Loss,
         networks: Mapping[str, Any] | None = None,
         phase: type[Phase] = FitPhase,
     ) -> "Recipe":
