@@ -1,6 +1,7 @@
 """The building blocks that the predictor and the transformer share."""
 
 import keras
+import numpy as np
 from keras import ops
 
 
@@ -32,6 +33,48 @@ class ReflectPadding2D(keras.layers.Layer):
 
     def get_config(self):
         return super().get_config() | {"border": self.border}
+
+
+@keras.saving.register_keras_serializable("sfumato")
+class MarginPadding2D(ReflectPadding2D):
+    """[B, H, W, C] in [-1, 1] to [B, H + 2 border, W + 2 border, C] in [-1, 1]: a
+    picture goes on, mirrored, but what rises towards a border goes on rising beyond it.
+    A mirrored slope bends there, and of a smooth picture the bend is painted, as a
+    frame. H and W must exceed `border`.
+
+    The slope is that of the line of least squares through the `border` outermost
+    pixels, at most STEEPEST, averaged over as many to either side along the border.
+    """
+
+    # By pixel: what rises from black to white within 200 pixels is an edge, no shading.
+    STEEPEST = 0.01
+
+    def call(self, x):
+        # Above and below, then, with rows and columns swapped, to the left and right.
+        for _ in range(2):
+            x = ops.transpose(self._with_rows_beyond(x), (0, 2, 1, 3))
+        return x
+
+    def _with_rows_beyond(self, x):
+        above = ops.flip(x[:, 1 : self.border + 1], axis=1)
+        below = ops.flip(x[:, -self.border - 1 : -1], axis=1)
+        # A mirrored slope is that within, turned round: twice of it turns it back.
+        away = 2.0 * np.arange(1, self.border + 1).reshape(1, -1, 1, 1)
+        away = ops.cast(away, x.dtype)
+        above -= self._slope(x[:, : self.border]) * ops.flip(away, axis=1)
+        below += self._slope(x[:, -self.border :]) * away
+        above, below = (ops.clip(rows, -1.0, 1.0) for rows in (above, below))
+        return ops.concatenate([above, x, below], axis=1)
+
+    def _slope(self, rows):
+        """`border` rows to how much they rise from one to the next, [B, 1, W, C]."""
+        place = np.arange(self.border) - (self.border - 1) / 2
+        line = (place / np.sum(place**2)).reshape(1, -1, 1, 1)
+        slope = ops.sum(rows * ops.cast(line, rows.dtype), axis=1, keepdims=True)
+        slope = ops.clip(slope, -self.STEEPEST, self.STEEPEST)
+        sides = (self.border, self.border)
+        slope = ops.pad(slope, [(0, 0), (0, 0), sides, (0, 0)], mode="reflect")
+        return ops.average_pool(slope, (1, 2 * self.border + 1), strides=1)
 
 
 @keras.saving.register_keras_serializable("sfumato")

@@ -5,8 +5,8 @@ nothing of the style, so its features serve every style that a photo is painted
 in; the decoder is conditioned on the embedding throughout. Departures: batch
 normalisation in the encoder (it keeps the photo's large tonal differences and
 folds away at export), no normalisation before the final sigmoid (a normalised
-3-channel output breeds white blobs), and a margin: the photo goes on, mirrored, beyond
-its borders, and what is painted there is cut off. However a layer pads its input, a
+3-channel output breeds white blobs), and a margin: the photo goes on beyond its
+borders, and what is painted there is cut off. However a layer pads its input, a
 network can tell that there is a border, and paints one.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from sfumato.layers import ReflectConv2D, ReflectPadding2D, StyleAffine, UpsampleConv2D
+from sfumato.layers import MarginPadding2D, ReflectConv2D, StyleAffine, UpsampleConv2D
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def build_encoder(config: TransformerConfig) -> keras.Model:
     """
     content = keras.Input((None, None, 3), name="content")
     # Centred, so that reflected borders and the first filters see zero as grey.
-    x = ReflectPadding2D(MARGIN, name="margin")(content * 2.0 - 1.0)
+    x = MarginPadding2D(MARGIN, name="margin")(content * 2.0 - 1.0)
     for index, width in enumerate(config.widths):
         x = ReflectConv2D(
             width,

@@ -5,7 +5,12 @@ import numpy as np
 import pytest
 from keras import ops
 
-from sfumato.layers import ReflectPadding2D, StyleAffine, UpsampleConv2D
+from sfumato.layers import (
+    MarginPadding2D,
+    ReflectPadding2D,
+    StyleAffine,
+    UpsampleConv2D,
+)
 from sfumato.transformer import MARGIN, TransformerConfig, build_decoder, build_encoder
 
 
@@ -29,6 +34,42 @@ def test_padding_is_mirrored():
     expected = np.pad(x, [(0, 0), (3, 3), (3, 3), (0, 0)], mode="reflect")
     assert layer.compute_output_shape(x.shape) == expected.shape
     np.testing.assert_array_equal(layer(x), expected)
+
+
+def ramp(start, height, width, *rises):
+    """[1, height, width, len(rises)]: planes from pixel (start, start) on, each of
+    which rises by so much a row and so much a column."""
+    y, x = np.mgrid[start : start + height, start : start + width][..., None]
+    down, right = np.transpose(rises)
+    return (y * down + x * right)[None].astype(np.float32)
+
+
+def test_a_margin_rises_on_as_the_picture_does():
+    rises = (0.009, -0.005), (-0.008, 0.0), (0.0, 0.004)
+    picture = ramp(0, 13, 20, *rises)
+    expected = ramp(-5, 23, 30, *rises)
+    layer = MarginPadding2D(5)
+    assert layer.compute_output_shape(picture.shape) == expected.shape
+    np.testing.assert_allclose(layer(picture), expected, atol=1e-6)
+    # But not above white.
+    below = ops.convert_to_numpy(layer(picture + 0.88))[:, -5:, 5:-5]
+    clipped = np.minimum(expected[:, -5:, 5:-5] + 0.88, 1.0)
+    np.testing.assert_allclose(below, clipped, atol=1e-6)
+
+
+def test_beyond_an_edge_a_margin_is_nearly_mirrored():
+    edge = ramp(0, 13, 20, (0.05, 0.0))
+    above = ops.convert_to_numpy(MarginPadding2D(5)(edge))[0, 4::-1, 5:-5, 0]
+    mirrored = edge[0, 1:6, :, 0]
+    risen = 2 * MarginPadding2D.STEEPEST * np.arange(1, 6)[:, None]
+    np.testing.assert_allclose(above, mirrored - risen, atol=1e-6)
+
+
+def test_a_margin_is_mirrored_where_nothing_rises():
+    tile = np.pad(noise(4, 4, 2), [(0, 4), (0, 4), (0, 0)], mode="symmetric")
+    picture = np.clip(np.tile(tile, (2, 3, 1))[None] / 4.0, -1.0, 1.0)
+    margin = MarginPadding2D(8)(picture)
+    np.testing.assert_allclose(margin, ReflectPadding2D(8)(picture), atol=1e-6)
 
 
 def test_conditional_instance_normalisation():
