@@ -178,15 +178,18 @@ def test_embeddings_are_truncated_about_their_moving_mean():
     batch = {"content": images[0], "style": images[1]}
     plain = np.asarray(trainer.embed(batch, training=False))
     shares = np.array([0.5, 1.1], np.float32)
+    mean = plain.mean(0)
     first = trainer.embed(batch | {"psi": shares}, training=False)
-    np.testing.assert_allclose(trainer.mean, 0.01 * plain.mean(0), atol=1e-6)
-    mean = np.asarray(trainer.mean)
     np.testing.assert_allclose(
         first, mean + shares[:, None] * (plain - mean), atol=1e-6
     )
+    # Embeddings that lie elsewhere move the mean: half of the way by the second batch,
+    # all of it in the end.
+    second = trainer.truncated(plain + 1.0, {"psi": np.zeros(2, np.float32)})
+    np.testing.assert_allclose(second, [mean + 1.0 / 1.99] * 2, atol=1e-5)
     for _ in range(600):
-        trainer.truncated(plain, {"psi": shares})
-    np.testing.assert_allclose(trainer.mean, plain.mean(0), rtol=0.01, atol=1e-6)
+        last = trainer.truncated(plain + 1.0, {"psi": np.zeros(2, np.float32)})
+    np.testing.assert_allclose(last, [mean + 1.0] * 2, atol=0.01)
 
 
 @pytest.mark.parametrize(

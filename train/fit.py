@@ -62,14 +62,15 @@ class Trainer(keras.Model):
         # Whether batch normalisation goes by its running statistics, unchanged.
         self.frozen_statistics = False
         self.terms = {name: keras.metrics.Mean(name) for name in terms}
-        self.mean = self.add_weight(
-            shape=(model.manifest["embedding_size"],),
+        # A moving sum of the embeddings and, last, of the ones that it is divided by.
+        self.moving_sum = self.add_weight(
+            shape=(model.manifest["embedding_size"] + 1,),
             initializer="zeros",
             dtype="float32",
             trainable=False,
             autocast=False,
             aggregation="mean",
-            name="mean_embedding",
+            name="moving_sum",
         )
 
     def call(self, inputs, training=False):
@@ -88,8 +89,10 @@ class Trainer(keras.Model):
         if "psi" not in inputs:
             return embedding
         latest = ops.mean(ops.stop_gradient(ops.cast(embedding, "float32")), axis=0)
-        self.mean.assign(self.mean + (1.0 - MOMENTUM) * (latest - self.mean))
-        mean = ops.cast(self.mean, embedding.dtype)
+        latest = ops.concatenate([latest, ops.ones((1,))])
+        self.moving_sum.assign(MOMENTUM * self.moving_sum + latest)
+        mean = self.moving_sum[:-1] / self.moving_sum[-1]
+        mean = ops.cast(mean, embedding.dtype)
         psi = ops.cast(inputs["psi"], embedding.dtype)[:, None]
         return mean + psi * (embedding - mean)
 
