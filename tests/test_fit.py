@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -323,6 +324,21 @@ def test_a_run_is_never_overwritten_nor_resumed_by_another_recipe(folders, whole
     other = dataclasses.replace(RECIPE, seed=4)
     with pytest.raises(TrainingError, match="not the one"):
         run(other, folders, whole_run, resume=True)
+
+
+def test_a_state_that_does_not_fit_the_code_is_refused_and_kept(
+    folders, whole_run, tmp_path
+):
+    out = tmp_path / "run"
+    shutil.copytree(whole_run, out)
+    with h5py.File(out / STATE, "r+") as file:
+        moving_sum = file["vars/0"][:]
+        del file["vars/0"]
+        file["vars/0"] = moving_sum[:-1]
+    before = (out / STATE).read_bytes()
+    with pytest.raises(TrainingError, match="another version of this code"):
+        run(RECIPE, folders, out, resume=True)
+    assert (out / STATE).read_bytes() == before
 
 
 def test_a_run_starts_from_a_models_weights(folders, whole_run, tmp_path):

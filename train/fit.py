@@ -306,7 +306,13 @@ def _train(
     if workers.among_workers():
         workers.adapt(trainer, strategy)
     if state is not None:
-        trainer.load_weights(state)
+        try:
+            trainer.load_weights(state)
+        except ValueError as error:
+            raise TrainingError(
+                f"{state} was saved by another version of this code and does not fit "
+                f"it; train on from {out / MODEL} with --start, into another folder."
+            ) from error
     done = steps_done(trainer)
     started, seconds_before = time.monotonic(), run["seconds"]
 
