@@ -115,6 +115,18 @@ def test_each_style_has_a_psi_of_its_own(folder):
     assert 1.0 < psi.max() <= 1.05
 
 
+def test_each_style_is_off_by_a_share_of_its_own(folder):
+    images = ImageFolder(folder)
+    dataset = StyleTransferDataset(
+        images, images, 32, 4, first_step=0, steps=60, seed=1, jitter=0.25
+    )
+    jitter = np.concatenate([dataset[index][0]["jitter"] for index in range(60)])
+    assert jitter.dtype == np.float32
+    assert len(np.unique(jitter)) > 200
+    assert -0.25 <= jitter.min() < -0.23
+    assert 0.23 < jitter.max() <= 0.25
+
+
 def test_the_window_lies_anywhere_within_larger_photos(folder):
     images = ImageFolder(folder)
     dataset = StyleTransferDataset(

@@ -193,6 +193,34 @@ def test_embeddings_are_truncated_about_their_moving_mean():
     np.testing.assert_allclose(last, [mean + 1.0] * 2, atol=0.01)
 
 
+def test_embeddings_are_moved_along_the_way_between_two_others():
+    trainer = StyleTransfer(
+        StyleModel(RECIPE.predictor, RECIPE.transformer), RECIPE.loss
+    )
+    images = np.random.default_rng(0).random((2, 3, 32, 32, 3), np.float32)
+    batch = {"content": images[0], "style": images[1]}
+    first, second, third = np.asarray(trainer.embed(batch, training=False))
+    shares = np.array([0.25, 0.0, -0.5], np.float32)
+    moved = trainer.embed(batch | {"jitter": shares}, training=False)
+    expected = [
+        first + 0.25 * (second - third),
+        second,
+        third - 0.5 * (first - second),
+    ]
+    np.testing.assert_allclose(moved, expected, atol=1e-6)
+
+
+def test_a_jitter_that_cannot_be_is_refused(tmp_path):
+    recipe = (RECIPES / "default.toml").read_text()
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(recipe.replace("jitter = 0.25", "jitter = -0.25"))
+    with pytest.raises(RecipeError, match=r"jitter is -0\.25; .* 0 or above"):
+        Recipe.load(str(wrong))
+    wrong.write_text(recipe.replace("batch = 3", "batch = 2"))
+    with pytest.raises(RecipeError, match="3 styles or more, not of 2"):
+        Recipe.load(str(wrong))
+
+
 @pytest.mark.parametrize(
     "psi", ["[1.0, 0.5]", "[0.0, 1.0]", "[0.5, inf]", "[1.0]", "0.8"]
 )
@@ -254,11 +282,12 @@ def test_a_run_with_all_that_varies_in_each_precision(
     phases = tuple(
         FitPhase(
             phase.size,
-            phase.batch,
+            3,
             phase.steps,
             mixed=1.0,
             beyond=4,
             psi=(0.7, 1.0),
+            jitter=0.2,
         )
         for phase in RECIPE.phases
     )

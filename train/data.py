@@ -95,6 +95,9 @@ class StyleTransferDataset(keras.utils.PyDataset):
     With `psi`, two numbers, "psi", float32 [batch], lies between them: at what share
     of its distance from the mean each style's embedding is to be.
 
+    With `jitter`, "jitter", float32 [batch], lies between it and its negative: what
+    share of the way between the embeddings of two other styles each one's is off.
+
     Step n of a training run always holds the same crops, whatever the phase that
     it falls into and wherever the run was interrupted: everything random comes
     from the seed and the step's number. Item i is step first_step + i.
@@ -114,12 +117,14 @@ class StyleTransferDataset(keras.utils.PyDataset):
         beyond: int = 0,
         *,
         psi: tuple[float, float] = (1.0, 1.0),
+        jitter: float = 0.0,
     ):
         super().__init__(workers=2, max_queue_size=8)
         self.mixed = mixed
         self.drawn = drawn
         self.beyond = beyond
         self.psi = psi
+        self.jitter = jitter
         self.content = content
         self.style = style
         self.size = self.style_size = size
@@ -161,6 +166,9 @@ class StyleTransferDataset(keras.utils.PyDataset):
                     mix[1::2] = 0.0
         if self.psi != (1.0, 1.0):
             images["psi"] = random.uniform(*self.psi, self.batch).astype(np.float32)
+        if self.jitter:
+            shares = random.uniform(-self.jitter, self.jitter, self.batch)
+            images["jitter"] = shares.astype(np.float32)
         return images | {
             "content": to_float(np.stack(content)),
             "style": to_float(np.stack(style)),

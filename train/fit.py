@@ -81,7 +81,8 @@ class Trainer(keras.Model):
     def embed(self, inputs, training):
         """The style embeddings [B, E] that a batch is painted under."""
         embedding = self.predictor(inputs["style"], training=training)
-        return mixed(self.truncated(embedding, inputs), inputs)
+        embedding = jittered(self.truncated(embedding, inputs), inputs)
+        return mixed(embedding, inputs)
 
     def truncated(self, embedding, inputs):
         """Embeddings [B, E] at the batch's "psi" of their distance from their mean, as
@@ -171,6 +172,16 @@ def _windows(batch: Any, stylized: Any) -> tuple[Any, Any]:
     return batch | {"content": cut(batch["content"])}, cut(stylized)
 
 
+def jittered(embedding: Any, batch: Any) -> Any:
+    """Embeddings [B, E] moved along the way from the next style's but one to the
+    next's, as far as the batch says."""
+    if "jitter" not in batch:
+        return embedding
+    others = ops.roll(embedding, -1, axis=0) - ops.roll(embedding, -2, axis=0)
+    share = ops.cast(batch["jitter"], embedding.dtype)[:, None]
+    return embedding + share * ops.stop_gradient(others)
+
+
 def mixed(values: Any, batch: Any) -> Any:
     """Embeddings or Gram matrices [B, ...] of a batch's styles, mixed with those of
     the next as far as the batch says."""
@@ -218,6 +229,7 @@ def fit(
             phase.drawn,
             phase.beyond,
             psi=phase.psi,
+            jitter=phase.jitter,
         ),
         sheet=lambda model: sheet(model, *shown),
         card={"photos": len(content.paths), "paintings": len(style.paths)},

@@ -101,9 +101,13 @@ class FitPhase(VariedPhase):
     lies, drawn anew each time. Embeddings of paintings that it was not trained on
     overshoot; a transformer that has seen them nearer to the mean and further out
     changes little where a walk to another style draws them in. (1, 1): none varies.
+    jitter: by up to which share of the way between two other styles an embedding is
+    moved, forth or back, while the style to learn stays: so that it lies where a little
+    of another style brings the picture no nearer to its own. It takes batches of three.
     """
 
     psi: tuple[float, float] = (1.0, 1.0)
+    jitter: float = 0.0
 
     def __post_init__(self) -> None:
         two = isinstance(self.psi, tuple) and len(self.psi) == 2
@@ -111,6 +115,12 @@ class FitPhase(VariedPhase):
             raise RecipeError(
                 f"psi is {self.psi}; it has to be two finite numbers above 0, the "
                 "smaller one first."
+            )
+        if not 0.0 <= self.jitter < math.inf:
+            raise RecipeError(f"jitter is {self.jitter}; it has to be 0 or above.")
+        if self.jitter and self.batch < 3:
+            raise RecipeError(
+                f"jitter takes a batch of 3 styles or more, not of {self.batch}."
             )
 
 
