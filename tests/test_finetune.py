@@ -28,7 +28,6 @@ content = 1.0
 style = 10.0
 total_variation = 0.0
 checkerboard = 0.0
-content_measure = "content_loss"
 content_layer = "relu2_2"
 style_layers = ["relu1_2", "relu2_2"]
 [optimizer]

@@ -29,9 +29,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4, 8)),
     transformer=TransformerConfig(widths=(4, 8, 8), residual_blocks=1, separable=True),
-    loss=Loss(
-        3.0, 10.0, 1.0, 100.0, "content_distance", "relu2_2", ("relu1_2", "relu2_2")
-    ),
+    loss=Loss(3.0, 10.0, 1.0, 100.0, "relu2_2", ("relu1_2", "relu2_2")),
     optimizer=Optimizer(1e-3, 2, 5.0, 0.9, muon=True),
     phases=tuple(FitPhase(*numbers) for numbers in ((32, 2, 4), (48, 1, 4))),
 )
@@ -232,9 +230,8 @@ def test_a_psi_that_is_no_range_is_refused(tmp_path, psi):
         Recipe.load(str(wrong))
 
 
-@pytest.mark.parametrize("measure", ["content_distance", "content_loss"])
-def test_content_is_measured_as_the_recipe_says(measure):
-    loss = dataclasses.replace(RECIPE.loss, content_measure=measure)
+def test_content_is_measured_over_both_pictures_features():
+    loss = RECIPE.loss
     trainer = StyleTransfer(StyleModel(RECIPE.predictor, RECIPE.transformer), loss)
     photo, style, painted = np.random.default_rng(0).random(
         (3, 2, 32, 32, 3), np.float32
@@ -244,17 +241,9 @@ def test_content_is_measured_as_the_recipe_says(measure):
     )
     np.testing.assert_allclose(
         trainer.values({"content": photo, "style": style}, painted)["content"],
-        getattr(losses, measure)(seen, kept),
+        losses.content_distance(seen, kept),
         rtol=1e-5,
     )
-
-
-def test_an_unknown_measure_of_content_is_refused(tmp_path):
-    recipe = (RECIPES / "default.toml").read_text()
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text(recipe.replace('"content_distance"', '"distance"'))
-    with pytest.raises(RecipeError, match=r"wrong\.toml: .*'distance'; it has to be"):
-        Recipe.load(str(wrong))
 
 
 def test_the_loss_looks_at_the_window_alone():

@@ -24,7 +24,6 @@ content = 2.3
 style = 10.0
 total_variation = 1.0
 checkerboard = 1000.0
-content_measure = "content_loss"
 content_layer = "relu2_2"
 style_layers = ["relu1_2", "relu2_2"]
 held = 0.1
@@ -257,6 +256,6 @@ def test_the_shipped_recipe_looks_as_default_does():
     default = Recipe.load("default")
     networks = {"predictor": {"widths": [8]}, "transformer": {"widths": [8, 8, 8]}}
     refine = Recipe.load("refine", HeldLoss, networks, CollectedPhase)
-    same = "content_measure", "content_layer", "style_layers", "style"
+    same = "content_layer", "style_layers", "style"
     for name in (*same, "total_variation"):
         assert getattr(refine.loss, name) == getattr(default.loss, name)

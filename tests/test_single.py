@@ -23,7 +23,7 @@ RECIPE = Recipe(
     seed=3,
     predictor=PredictorConfig(widths=(4,)),
     transformer=TransformerConfig(widths=(8, 16, 16), residual_blocks=2),
-    loss=Loss(1.0, 10.0, 1.0, 0.0, "content_loss", "relu2_1", ("relu1_2", "relu2_1")),
+    loss=Loss(1.0, 10.0, 1.0, 0.0, "relu2_1", ("relu1_2", "relu2_1")),
     optimizer=Optimizer(5e-3, 2, 5.0, 0.5),
     phases=(Phase(size=32, batch=2, steps=24),),
 )

@@ -91,9 +91,7 @@ class PaintedLook(Look):
         painted = window(self.paint(inputs["photo"], inputs["embedding"]), self.beyond)
         seen = self.look(painted)
         return seen | {
-            "content": self.layers_of.measured_content(
-                seen["content"], inputs["features"]
-            ),
+            "content": losses.content_distance(seen["content"], inputs["features"]),
             "total_variation": losses.total_variation(painted),
             "checkerboard": losses.checkerboard(painted),
         }
@@ -156,7 +154,6 @@ class Collection:
         self.predictor.compile(jit_compile=compiler())
         self._open(
             {
-                "content_measure": loss.content_measure,
                 "layers": [loss.content_layer, *loss.style_layers],
                 "size": phase.size,
                 "beyond": phase.beyond,

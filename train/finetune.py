@@ -8,6 +8,7 @@ from keras import ops
 
 from sfumato.images import to_float
 from sfumato.model import STYLE_SIZE, StyleModel
+from train import losses
 from train.data import ImageFolder, StyleTransferDataset, crop, recolour
 from train.evaluate import square
 from train.fit import StyleTransfer, Task, distribution, train
@@ -84,7 +85,7 @@ class FineTuning(StyleTransfer):
         layer = self.weights_of.content_layer
         photo = self.features(x["content"])[layer]
         painted = self.features(self.before(x["content"], x["style"]))[layer]
-        lost = values["content"] - self.weights_of.measured_content(painted, photo)
+        lost = values["content"] - losses.content_distance(painted, photo)
         own = 1.0 - x["rehearsed"]
         return values | {"content": values["content"] + HELD * own * ops.relu(lost)}
 

@@ -99,9 +99,9 @@ class Trainer(keras.Model):
 
 
 class StyleTransfer(Trainer):
-    """A Trainer whose loss is a weighted sum of content_distance or content_loss, of
-    style_distance summed over the layers, of total_variation and of checkerboard,
-    through a frozen VGG-16 that is not among the saved weights."""
+    """A Trainer whose loss is a weighted sum of content_distance, of style_distance
+    summed over the layers, of total_variation and of checkerboard, through a frozen
+    VGG-16 that is not among the saved weights."""
 
     def __init__(self, model: StyleModel, loss: Loss, replicas: int = 1):
         plain = ("total_variation", "checkerboard")
@@ -125,7 +125,7 @@ class StyleTransfer(Trainer):
         content, grams = self.targets(x)
         stylized = self.features(y_pred)
         values = {
-            "content": self.weights_of.measured_content(
+            "content": losses.content_distance(
                 stylized[self.weights_of.content_layer], ops.stop_gradient(content)
             ),
             "total_variation": losses.total_variation(y_pred),

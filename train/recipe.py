@@ -11,10 +11,8 @@ from typing import Any
 from sfumato.model import tuples
 from sfumato.predictor import PredictorConfig
 from sfumato.transformer import TransformerConfig
-from train import losses
 
 RECIPES = Path(__file__).parent / "recipes"
-CONTENT_MEASURES = "content_distance", "content_loss"
 
 
 class RecipeError(ValueError):
@@ -23,30 +21,14 @@ class RecipeError(ValueError):
 
 @dataclass(frozen=True)
 class Loss:
-    """Weights of the loss terms, and the VGG-16 layers that they look at.
-
-    content_measure: "content_distance" or "content_loss", of train.losses.
-    """
+    """Weights of the loss terms, and the VGG-16 layers that they look at."""
 
     content: float
     style: float
     total_variation: float
     checkerboard: float
-    content_measure: str
     content_layer: str
     style_layers: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        if self.content_measure not in CONTENT_MEASURES:
-            raise RecipeError(
-                f"content_measure is {self.content_measure!r}; it has to be one of "
-                f"{', '.join(CONTENT_MEASURES)}."
-            )
-
-    @property
-    def measured_content(self) -> Callable[[Any, Any], Any]:
-        """The content_measure itself."""
-        return getattr(losses, self.content_measure)
 
 
 @dataclass(frozen=True)
