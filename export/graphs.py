@@ -14,7 +14,7 @@ from tensorflow.python.framework.convert_to_constants import (
     convert_variables_to_constants_v2,
 )
 
-from sfumato.layers import StyleAffine, UpsampleConv2D
+from sfumato.layers import Grain, StyleAffine, UpsampleConv2D
 from sfumato.model import StyleModel
 from sfumato.predictor import ChannelStatistics
 
@@ -48,9 +48,20 @@ class FoldedConv2D(keras.layers.Layer):
         return tf.reshape(rows, (1, -1, 2 * width, channels // 4))
 
 
-class MeansByProducts:
+class ExportedGrain(Grain):
+    """A Grain as the browser computes it: TF.js enlarges faster than it repeats."""
+
+    def enlarged(self, cells):
+        height, width = tf.unstack(tf.shape(cells)[1:3])
+        size = height * self.CELL, width * self.CELL
+        return tf.image.resize(cells, size, "nearest")
+
+
+class FastStatistics:
     """Means over rows are matrix products: TF.js's WebGL transposes the whole picture
-    to take a mean."""
+    to take a mean. A squared difference is one op, not two."""
+
+    squared_difference = staticmethod(tf.math.squared_difference)
 
     def means(self, x):
         width = tf.shape(x)[2]
@@ -61,11 +72,11 @@ class MeansByProducts:
         return lambda x: share * tf.reduce_mean(tf.matmul(ones, x), 1, keepdims=True)
 
 
-class ExportedStyleAffine(MeansByProducts, StyleAffine):
+class ExportedStyleAffine(FastStatistics, StyleAffine):
     """A StyleAffine as the browser computes it."""
 
 
-class ExportedStatistics(MeansByProducts, ChannelStatistics):
+class ExportedStatistics(FastStatistics, ChannelStatistics):
     """ChannelStatistics as the browser computes them."""
 
 
@@ -112,7 +123,7 @@ def inference_networks(model: StyleModel) -> dict[str, keras.Model]:
     """
     return {
         "predictor": _clone(model.predictor),
-        "encoder": model.transformer.encoder,
+        "encoder": _clone(model.transformer.encoder),
         "decoder": _clone(model.transformer.decoder),
     }
 
@@ -220,6 +231,8 @@ def _folded(layer: keras.layers.Layer) -> keras.layers.Layer:
         kind = CellStyleAffine if on_cells else ExportedStyleAffine
     elif isinstance(layer, ChannelStatistics):
         kind = ExportedStatistics
+    elif isinstance(layer, Grain):
+        kind = ExportedGrain
     return kind.from_config(layer.get_config())
 
 

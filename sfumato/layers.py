@@ -11,6 +11,10 @@ def spatial_mean(x):
     return ops.mean(ops.mean(x, axis=1, keepdims=True), axis=2, keepdims=True)
 
 
+def squared_difference(x, mean):
+    return ops.square(x - mean)
+
+
 @keras.saving.register_keras_serializable("sfumato")
 class ReflectPadding2D(keras.layers.Layer):
     """[B, H, W, C] to [B, H + 2 border, W + 2 border, C], mirrored at each border
@@ -78,6 +82,62 @@ class MarginPadding2D(ReflectPadding2D):
         # A mirrored slope is that within, turned round: twice of it turns it back.
         away = 2.0 * np.arange(1, self.border + 1).reshape(1, -1, 1, 1)
         return ops.clip(rows[:, 1:] - slope * ops.cast(away, rows.dtype), -1.0, 1.0)
+
+
+@keras.saving.register_keras_serializable("sfumato")
+class Grain(keras.layers.Layer):
+    """[B, H, W, C] in [-1, 1] to the same with grain, as a camera gives it, the
+    stronger the more the picture changes within some 24 pixels: none where it is flat,
+    at most STRONGEST, its standard deviation.
+
+    What is smooth has nothing, in 8 bits, but the stairs of its levels, straight and at
+    even distances. Normalised, they are painted as stripes, and as a frame where the
+    margin's stairs do not fit them.
+    """
+
+    CELL = 8
+    # Of what changes among neighbouring cells.
+    SHARE = 0.15
+    # 1.2 of 255 levels.
+    STRONGEST = 2.4 / 255
+    # The grain is a product of rows and columns of random numbers, which repeat: to
+    # repeat a picture of them takes TensorFlow.js longer than all the rest.
+    PERIOD = 64
+    RANK = 16
+
+    def call(self, x):
+        height, width = ops.shape(x)[1:3]
+        cells = ops.average_pool(x, self.CELL, strides=self.CELL, padding="same")
+        change = _largest_beside(cells) + _largest_beside(-cells)
+        strength = ops.minimum(self.SHARE * change, self.STRONGEST)
+        strength = self.enlarged(strength)[:, :height, :width]
+        return x + strength * self._noise(height, width, x.shape[-1], x.dtype)
+
+    def enlarged(self, cells):
+        """[B, h, w, C] with each cell repeated over CELL x CELL pixels."""
+        return ops.repeat(ops.repeat(cells, self.CELL, axis=1), self.CELL, axis=2)
+
+    def _noise(self, height, width, channels, dtype):
+        """[1, height, width, channels] of variance 1, the same in all channels."""
+        # This generator's numbers do not change with NumPy's version.
+        random = np.random.RandomState(0)
+        rows, columns = random.standard_normal((2, self.PERIOD, self.RANK))
+        columns = np.repeat(columns / self.RANK**0.5, channels, axis=0)
+
+        def repeated(lines, count):
+            times = count // len(lines) + 1
+            return ops.tile(ops.cast(lines, dtype), (times, 1))[:count]
+
+        noise = ops.matmul(
+            repeated(rows, height),
+            ops.transpose(repeated(columns, width * channels)),
+        )
+        return ops.reshape(noise, (1, height, width, channels))
+
+
+def _largest_beside(cells):
+    """[B, H, W, C] to each channel's maximum within the 3 x 3 around each place."""
+    return ops.max_pool(cells, 3, strides=1, padding="same")
 
 
 def _turned(x):
@@ -245,16 +305,20 @@ class StyleAffine(keras.layers.Layer):
         gamma = self.per_channel(_affine(embedding, self.gamma_kernel, self.gamma_bias))
         beta = self.per_channel(_affine(embedding, self.beta_kernel, self.beta_bias))
         if self.normalize:
-            mean = self.means(x)
-            x -= mean(x)
-            variance = mean(ops.square(x))
+            means = self.means(x)
+            mean = means(x)
+            variance = means(self.squared_difference(x, mean))
             scale = ops.rsqrt(variance + self.epsilon)
             gamma = gamma * scale * (variance * ops.square(scale))
+            # Not taken from x itself: that would be one more pass over the picture.
+            beta = beta - mean * gamma
         return ops.cast(x * gamma + beta, self.compute_dtype)
 
     def means(self, x):
         """What gives each channel's mean, [B, 1, 1, C], of an input of x's shape."""
         return spatial_mean
+
+    squared_difference = staticmethod(squared_difference)
 
     def per_channel(self, values):
         """[B, C] to what multiplies or shifts x, [B, 1, 1, C]."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from sfumato.layers import ReflectConv2D, spatial_mean
+from sfumato.layers import ReflectConv2D, spatial_mean, squared_difference
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class ChannelStatistics(keras.layers.Layer):
         x = ops.cast(x, "float32")
         means = self.means(x)
         mean = means(x)
-        variance = means(ops.square(x - mean))
+        variance = means(self.squared_difference(x, mean))
         # The epsilon bounds the square root's slope where a channel is flat.
         both = ops.concatenate([mean, ops.sqrt(variance + 1e-4)], axis=-1)
         return ops.reshape(both, (-1, 2 * x.shape[-1]))
@@ -34,6 +34,8 @@ class ChannelStatistics(keras.layers.Layer):
     def means(self, x):
         """What gives each channel's mean, [B, 1, 1, C], of an input of x's shape."""
         return spatial_mean
+
+    squared_difference = staticmethod(squared_difference)
 
     def compute_output_shape(self, input_shape):
         return (input_shape[0], 2 * input_shape[-1])

@@ -7,7 +7,8 @@ normalisation in the encoder (it keeps the photo's large tonal differences and
 folds away at export), no normalisation before the final sigmoid (a normalised
 3-channel output breeds white blobs), and a margin: the photo goes on beyond its
 borders, and what is painted there is cut off. However a layer pads its input, a
-network can tell that there is a border, and paints one.
+network can tell that there is a border, and paints one. Last, photos get grain: of what
+is smooth, stripes would be painted.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,13 @@ from dataclasses import dataclass
 import keras
 from keras import ops
 
-from sfumato.layers import MarginPadding2D, ReflectConv2D, StyleAffine, UpsampleConv2D
+from sfumato.layers import (
+    Grain,
+    MarginPadding2D,
+    ReflectConv2D,
+    StyleAffine,
+    UpsampleConv2D,
+)
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,7 @@ def build_encoder(config: TransformerConfig) -> keras.Model:
     content = keras.Input((None, None, 3), name="content")
     # Centred, so that reflected borders and the first filters see zero as grey.
     x = MarginPadding2D(MARGIN, name="margin")(content * 2.0 - 1.0)
+    x = Grain(name="grain")(x)
     for index, width in enumerate(config.widths):
         x = ReflectConv2D(
             width,

@@ -6,6 +6,7 @@ import pytest
 from keras import ops
 
 from sfumato.layers import (
+    Grain,
     MarginPadding2D,
     ReflectPadding2D,
     StyleAffine,
@@ -70,6 +71,43 @@ def test_a_margin_is_mirrored_where_nothing_rises():
     picture = np.clip(np.tile(tile, (2, 3, 1))[None] / 4.0, -1.0, 1.0)
     margin = MarginPadding2D(8)(picture)
     np.testing.assert_allclose(margin, ReflectPadding2D(8)(picture), atol=1e-6)
+
+
+def test_grain_is_as_strong_as_the_picture_changes():
+    slope = np.linspace(-0.5, 0.5, 256, dtype=np.float32)
+    picture = np.broadcast_to(slope[:, None, None], (1, 256, 200, 3))
+    slow, slower = (
+        ops.convert_to_numpy(Grain()(x) - x) for x in (picture / 10, picture / 20)
+    )
+    assert np.all(np.abs(slow) > 0)
+    # Cells at the border have fewer beside them.
+    within = slice(16, -16)
+    np.testing.assert_allclose(slow[:, within], 2 * slower[:, within], atol=1e-5)
+    np.testing.assert_array_equal(slow[..., 0], slow[..., 1])
+    strongest = ops.convert_to_numpy(Grain()(10 * picture) - 10 * picture)
+    assert strongest.std() == pytest.approx(Grain.STRONGEST, rel=0.05)
+    assert abs(strongest.mean()) < 0.05 * Grain.STRONGEST
+
+
+def test_grain_knows_no_direction():
+    """Of white noise, pixels beside one another, or on a diagonal, are unrelated."""
+    picture = np.linspace(-9, 9, 256, dtype=np.float32)[:, None, None]
+    picture = np.broadcast_to(picture, (1, 256, 256, 1))
+    grain = ops.convert_to_numpy(Grain()(picture) - picture)[0, :64, :64, 0]
+    spectrum = np.abs(np.fft.fft2(grain - grain.mean())) ** 2
+    related = np.fft.ifft2(spectrum).real / grain.var() / grain.size
+    assert related[0, 0] == pytest.approx(1)
+    assert np.abs([related[0, 1], related[1, 0], related[1, 1]]).max() < 0.1
+
+
+def test_what_is_flat_gets_no_grain():
+    picture = np.full((1, 52, 52, 3), 0.3, np.float32)
+    np.testing.assert_allclose(Grain()(picture), picture, atol=1e-6)
+    edge = picture.copy()
+    edge[:, :, 40:] = 0.9
+    moved = ops.convert_to_numpy(Grain()(edge) - edge)
+    assert np.abs(moved[:, :, :24]).max() < 1e-6
+    assert np.abs(moved[:, :, 32:48]).max() > 1 / 255
 
 
 def test_conditional_instance_normalisation():
