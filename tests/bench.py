@@ -40,7 +40,7 @@ STYLE_SIZE = 256
 SIZES = (256, 512)
 BACKENDS = {"wasm": "WebAssembly", "webgl": "WebGL"}
 # Timed runs of each job, of which the fastest counts.
-REPEATS = {"wasm": 5, "webgl": 5, "server": 10}
+REPEATS = {"wasm": 5, "webgl": 5, "server": 30}
 CHROMIUM_ARGUMENTS = ["--no-sandbox", "--enable-unsafe-swiftshader"]
 BUILD = """
 import { build } from "vite";
