@@ -12,6 +12,7 @@ def spatial_mean(x):
 
 
 def squared_difference(x, mean):
+    """(x - mean)², on its own because TensorFlow.js has it as one operation."""
     return ops.square(x - mean)
 
 

@@ -201,9 +201,11 @@ def test_no_borders(paint: Painter, photo: Callable[[int], np.ndarray]) -> None:
         framed = paint(style, outer[inside, inside])
         cut = paint(style, outer)[inside, inside]
         assert border_excess(framed, cut) < 0.09, style
-        assert corner_excess(framed, cut) < 0.09, style
+        assert corner_excess(framed, cut) < 0.07, style
         if photo is not sky:
             assert frame(framed) < frame(cut) + 0.01, style
+        if photo is gradient:
+            assert frame(framed) < 0.07, style
 
 
 @pytest.mark.parametrize("photo", ["black-canyon.jpg", "nagasaki-boats.jpg"])
@@ -237,11 +239,11 @@ def test_the_measures_catch_what_they_are_for(paint: Painter) -> None:
     dark[:RING] *= 0.6
     dark[-RING:] *= 0.6
     assert border_excess(dark, painted) > 0.09
-    assert frame(dark) > frame(painted) + 0.01
+    assert frame(dark) > max(0.07, frame(painted) + 0.01)
 
     corner = painted.copy()
     corner[:RING, -RING:] *= 0.6
-    assert corner_excess(corner, painted) > 0.09
+    assert corner_excess(corner, painted) > 0.07
 
     fringed = np.repeat(painted.mean(axis=-1, keepdims=True), 3, -1)
     shifted = np.roll(fringed[..., 0], 3, axis=1)
