@@ -220,23 +220,24 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
 
     @app.post("/api/embed")
     def embed() -> dict[str, Any]:
-        """multipart: image; scale, how large it is seen, 0.5 to 2 (default 1); model
-        (default: the default model)."""
+        """multipart: image; size, the shorter side in pixels of what is to be painted
+        (default: style_size); scale, how large the image is seen, beside what suits
+        that, 0.5 to 2 (default 1); model (default: the default model)."""
         with job():
             require_multipart()
             image = uploaded_image("image")
-            height, width = image.shape[:2]
-            aspect = max(height, width) / min(height, width)
             scale = parsed_number(
-                "scale",
-                request.form.get("scale", "1"),
-                # However long, no picture grows larger than at a scale of 1.
-                min(MAX_SCALE, math.sqrt(MAX_ASPECT / aspect)),
-                low=MIN_SCALE,
+                "scale", request.form.get("scale", "1"), MAX_SCALE, low=MIN_SCALE
             )
             model = models.get(request.form.get("model"))
+            size = parsed_number(
+                "size",
+                request.form.get("size", str(model.manifest["style_size"])),
+                MAX_SIDE,
+                low=model.manifest["min_size"],
+            )
             return {
-                "embedding": model.embed(image, scale).tolist(),
+                "embedding": model.embed(image, scale, round(size)).tolist(),
                 "model": model.manifest["name"],
                 "version": model.manifest["version"],
             }
@@ -262,7 +263,8 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
                 smallest=model.manifest["min_size"],
                 pixels=app.config["MAX_PAINTED_PIXELS"],
             )
-            picture = model.stylize(photo, mixed_style(model, weights), strength)
+            style = mixed_style(model, weights, min(photo.shape[:2]))
+            picture = model.stylize(photo, style, strength)
             return Response(
                 encode(picture, image_format.upper()),
                 mimetype=f"image/{image_format}",
@@ -420,16 +422,16 @@ def style_weights() -> list[float]:
     return weights or [1.0] * (styles + embeddings)
 
 
-def mixed_style(model: "StyleModel", weights: list[float]) -> np.ndarray:
+def mixed_style(model: "StyleModel", weights: list[float], size: int) -> np.ndarray:
     from sfumato.model import mix
 
     embeddings = [
-        model.embed(decoded("style", upload))
+        model.embed(decoded("style", upload), size=size)
         for upload in request.files.getlist("style")
     ]
-    size = model.manifest["embedding_size"]
+    numbers = model.manifest["embedding_size"]
     embeddings += [
-        parsed_embedding(text, size) for text in request.form.getlist("embedding")
+        parsed_embedding(text, numbers) for text in request.form.getlist("embedding")
     ]
     return mix(zip(embeddings, weights, strict=True))
 

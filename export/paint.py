@@ -26,7 +26,8 @@ def paint(
     it are done, time and again. ExportError where the model is not published, the
     size does not suit it, or TF.js cannot run the graphs.
     """
-    manifest = StyleModel.load(bundle).manifest
+    model = StyleModel.load(bundle)
+    manifest = model.manifest
     if "graphs" not in manifest:
         raise ExportError(f"{bundle} has no graphs: publish it by export/convert.py.")
     multiple, least = manifest["size_multiple"], manifest["min_size"]
@@ -50,7 +51,8 @@ def paint(
                 ]
                 for pair in batch
             ]
-            pictures = paint_pairs(graphs, images, manifest["style_size"])
+            seen = [[photo, model.seen(style, size=size)] for photo, style in images]
+            pictures = paint_pairs(graphs, seen)
             for pair, picture in zip(batch, pictures, strict=True):
                 name = "_".join(Path(part).stem for part in pair)
                 (folder / f"{name}.png").write_bytes(encode(picture))

@@ -97,7 +97,7 @@ def reference(model: StyleModel, pictures: list[Path]) -> Reference:
         raise ExportError(f"A picture to compare with is unusable: {error}") from error
     tensors: dict[str, np.ndarray] = {}
     for index, image in enumerate(images[:STYLES]):
-        style = to_float(resize(image, model.manifest["style_size"]))[None]
+        style = to_float(model.seen(image))[None]
         tensors[f"style{index}"] = style
         tensors[f"embedding{index}"] = _compute(model.predictor, style)
     result = Reference(tensors, [])
@@ -146,15 +146,15 @@ def run_converted(graphs: dict[str, Path], expected: Reference) -> Outcome:
 
 
 def paint_pairs(
-    graphs: dict[str, Path], pairs: list[list[np.ndarray]], style_size: int
+    graphs: dict[str, Path], pairs: list[list[np.ndarray]]
 ) -> list[np.ndarray]:
-    """Each pair of a photo and a painting, uint8 [H, W, 3], to the picture that the
-    graphs make of it, of the photo's size; its sides are multiples of what the graphs
-    take."""
+    """Each pair of a photo and a painting as it is seen, uint8 [H, W, 3], to the
+    picture that the graphs make of it, of the photo's size; its sides are multiples of
+    what the graphs take."""
     sources, runs = {}, []
     for index, (content, style) in enumerate(pairs):
         sources[f"content{index}"] = to_float(content)[None]
-        sources[f"style{index}"] = to_float(resize(style, style_size))[None]
+        sources[f"style{index}"] = to_float(style)[None]
         for graph, inputs in FEEDS.items():
             feeds = {name: f"{name}{index}" for name in inputs}
             runs.append(_run_of(graph, index, feeds))

@@ -64,6 +64,11 @@ def main(arguments: list[str] | None = None) -> int:
         "embed", parents=[common], help="print an image's style embedding as JSON"
     )
     embed.add_argument("image", type=Path)
+    embed.add_argument(
+        "--size",
+        type=int,
+        help="shorter side in pixels of what is to be painted (default: 256)",
+    )
     options = parser.parse_args(arguments)
 
     # After the arguments are read, so that --help does not wait for TensorFlow.
@@ -71,18 +76,22 @@ def main(arguments: list[str] | None = None) -> int:
 
     try:
         model = StyleModel.load(model_folder(options.model))
+        least = model.manifest["min_size"]
+        if options.size is not None and options.size < least:
+            raise ImageError(
+                f"--size {options.size} is too small; use at least {least}."
+            )
         if options.command == "embed":
-            print(json.dumps(model.embed(options.image).tolist()))
+            embedding = model.embed(options.image, size=options.size)
+            print(json.dumps(embedding.tolist()))
             return 0
         content = decode(options.photo)
         if options.size is not None:
-            if options.size < model.manifest["min_size"]:
-                raise ImageError(
-                    f"--size {options.size} is too small; "
-                    f"use at least {model.manifest['min_size']}."
-                )
             content = resize(content, options.size)
-        embedding = mix([(model.embed(path), weight) for path, weight in options.style])
+        size = min(content.shape[:2])
+        embedding = mix(
+            [(model.embed(path, size=size), weight) for path, weight in options.style]
+        )
         picture = model.stylize(content, embedding, options.strength)
         options.output.write_bytes(
             encode(picture, FORMATS[options.output.suffix.lower()])

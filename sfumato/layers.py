@@ -102,9 +102,11 @@ class Grain(keras.layers.Layer):
     # 1.2 of 255 levels.
     STRONGEST = 2.4 / 255
     # The grain is a product of rows and columns of random numbers, which repeat: to
-    # repeat a picture of them takes TensorFlow.js longer than all the rest.
-    PERIOD = 64
-    RANK = 16
+    # repeat a picture of them takes TensorFlow.js longer than all the rest. With a
+    # period of 64 the strokes of a smooth photo repeat for everyone to see.
+    PERIOD = 256
+    # With 16, at some borders the lines are so much alike that colours differ there.
+    RANK = 32
 
     def call(self, x):
         height, width = ops.shape(x)[1:3]
@@ -118,21 +120,24 @@ class Grain(keras.layers.Layer):
         """[B, h, w, C] with each cell repeated over CELL x CELL pixels."""
         return ops.repeat(ops.repeat(cells, self.CELL, axis=1), self.CELL, axis=2)
 
+    def lines(self):
+        """Random directions, of which the grain's rows and columns are made,
+        [2, PERIOD, RANK], of length 1: no line has more grain than others."""
+        # This generator's numbers do not change with NumPy's version.
+        lines = np.random.RandomState(0).standard_normal((2, self.PERIOD, self.RANK))
+        return lines / np.linalg.norm(lines, axis=-1, keepdims=True)
+
     def _noise(self, height, width, channels, dtype):
         """[1, height, width, channels] of variance 1, the same in all channels."""
-        # This generator's numbers do not change with NumPy's version.
-        random = np.random.RandomState(0)
-        rows, columns = random.standard_normal((2, self.PERIOD, self.RANK))
-        columns = np.repeat(columns / self.RANK**0.5, channels, axis=0)
+        rows, columns = self.lines()
 
         def repeated(lines, count):
             times = count // len(lines) + 1
             return ops.tile(ops.cast(lines, dtype), (times, 1))[:count]
 
-        noise = ops.matmul(
-            repeated(rows, height),
-            ops.transpose(repeated(columns, width * channels)),
-        )
+        rows = repeated(rows * self.RANK**0.5, height)
+        columns = ops.repeat(repeated(columns, width), channels, axis=0)
+        noise = ops.matmul(rows, ops.transpose(columns))
         return ops.reshape(noise, (1, height, width, channels))
 
 

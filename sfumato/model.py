@@ -23,9 +23,11 @@ from sfumato.transformer import (
 MANIFEST = "manifest.json"
 FILES = (MANIFEST, "predictor.weights.h5", "transformer.weights.h5")
 FORMAT = 3
-# Styles are embedded with their shorter side at this many pixels, the size that
-# the networks are trained and scored at.
+# At this many pixels, the size that the networks are trained and scored at, photo and
+# style are seen equally large.
 STYLE_SIZE = 256
+# A style is not seen larger than this, in pixels: a long strip would grow huge.
+MOST_SEEN = 2**22
 # The shape of a batch of one picture, of any size.
 IMAGE = (1, None, None, 3)
 
@@ -114,14 +116,28 @@ class StyleModel:
     def save_manifest(self, folder: Path) -> None:
         (folder / MANIFEST).write_text(json.dumps(self.manifest, indent=1) + "\n")
 
-    def embed(self, style: Source, scale: float = 1.0) -> np.ndarray:
-        """Any picture to its style embedding, float32 [embedding_size].
+    def embed(
+        self, style: Source, scale: float = 1.0, size: int | None = None
+    ) -> np.ndarray:
+        """Any picture to its style embedding, float32 [embedding_size]; `scale` and
+        `size` as for `seen`."""
+        image = to_float(self.seen(decode(style), scale, size))
+        return keras.ops.convert_to_numpy(self._predict(image[None]))[0]
 
-        scale: how large the picture is seen, beside style_size; beyond 1 its details
-        weigh more.
+    def seen(
+        self, style: np.ndarray, scale: float = 1.0, size: int | None = None
+    ) -> np.ndarray:
+        """A picture uint8 [H, W, 3] as the predictor sees it: a style's strokes are to
+        grow with what is painted, if less than that does.
+
+        size: the shorter side, in pixels, of what is to be painted (default:
+        style_size); where that is four times as large, a style is seen twice as large.
+        scale: how large it is seen beside that; beyond 1 its details weigh more.
         """
-        image = resize(decode(style), round(scale * self.manifest["style_size"]))
-        return keras.ops.convert_to_numpy(self._predict(to_float(image)[None]))[0]
+        style_size = self.manifest["style_size"]
+        seen = scale * math.sqrt(style_size * (size or style_size))
+        shorter, longer = sorted(style.shape[:2])
+        return resize(style, round(min(seen, math.sqrt(MOST_SEEN * shorter / longer))))
 
     def stylize(
         self, content: Source, embedding: np.ndarray, strength: float = 1.0
@@ -148,7 +164,7 @@ class StyleModel:
         if not (math.isfinite(strength) and np.isfinite(embedding).all()):
             raise ValueError("The strength and the embedding must be finite numbers.")
         if strength != 1.0:
-            own = self.embed(image)
+            own = self.embed(image, size=min(image.shape[:2]))
             embedding = own + np.float32(strength) * (embedding - own)
         picture = self._paint(to_float(image)[None], embedding[None])
         return to_uint8(keras.ops.convert_to_numpy(picture)[0])

@@ -95,7 +95,8 @@ def test_sheet_holds_every_photo_in_every_style(root, bundle, model, tmp_path):
     assert sheet.shape == (128, 192, 3)
     photo_tile, result = sheet[64:, :64], sheet[64:, 64:128]
     style = sheet[:64, 64:128]
-    np.testing.assert_array_equal(result, model.stylize(photo_tile, model.embed(style)))
+    expected = model.stylize(photo_tile, model.embed(style, size=64))
+    np.testing.assert_array_equal(result, expected)
 
 
 def test_comparison_has_a_column_for_each_method(root, bundle, model, tmp_path):
@@ -110,7 +111,7 @@ def test_comparison_has_a_column_for_each_method(root, bundle, model, tmp_path):
     for column in range(3):
         assert labels[:, column * 64 : (column + 1) * 64].min() < 50
     np.testing.assert_array_equal(row[:, 64:128], evaluate.square(painting, 64))
-    expected = model.stylize(row[:, :64], model.embed(row[:, 64:128]))
+    expected = model.stylize(row[:, :64], model.embed(row[:, 64:128], size=64))
     np.testing.assert_array_equal(row[:, 128:], expected)
     with pytest.raises(SystemExit):
         main(["compare", *arguments[2:]])

@@ -11,6 +11,8 @@ from playwright.sync_api import Browser, Locator, expect
 from sfumato.model import StyleModel, mix
 
 FLOAT16 = TOLERANCES["float16"]
+# Of the shorter side of what is painted, in pixels.
+SIZE = 48
 
 
 class Known(NamedTuple):
@@ -23,14 +25,14 @@ def gallery(default_model: StyleModel) -> list[Known]:
     """The gallery's styles, in its order."""
     samples = json.loads((GALLERY / "gallery.json").read_text())
     return [
-        Known(sample["title"], default_model.embed(GALLERY / sample["file"]))
+        Known(sample["title"], default_model.embed(GALLERY / sample["file"], size=SIZE))
         for sample in samples
         if sample["kind"] == "style"
     ]
 
 
 def open_map(tab: Tab, site: str) -> Locator:
-    tab.open(f"{site}?backend=wasm&size=48")
+    tab.open(f"{site}?backend=wasm&size={SIZE}")
     tab.page.locator("#explore-section summary").click()
     tab.page.wait_for_selector(".map img", timeout=60_000)
     tab.page.locator(".map").scroll_into_view_if_needed()
@@ -188,7 +190,7 @@ def test_own_style_takes_its_place_on_the_map(
     tab.page.mouse.click(*on_screen(chart, places(tab)["My boats"]))
     photo = tab.canvas("photo")
     tab.wait_for_picture(
-        default_model.stylize(photo, default_model.embed(own)), FLOAT16
+        default_model.stylize(photo, default_model.embed(own, size=SIZE)), FLOAT16
     )
     tab.page.get_by_role("button", name="Remove My boats").click()
     expect(tab.page.locator('.map img[title="My boats"]')).to_have_count(0)

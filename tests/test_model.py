@@ -93,6 +93,24 @@ def test_every_kind_of_image_gives_the_same(model, tmp_path):
         np.testing.assert_array_equal(model.stylize(source, embedding), painted)
 
 
+def test_a_style_is_seen_larger_for_larger_pictures(model):
+    style = picture(300, 400, seed=3)
+    for size, scale, height in (
+        (None, 1.0, 256),
+        (256, 1.0, 256),
+        (64, 1.0, 128),
+        (1024, 1.0, 512),
+        (512, 1.0, 362),
+        (1024, 0.5, 256),
+    ):
+        assert model.seen(style, scale, size).shape[0] == height
+    np.testing.assert_array_equal(
+        model.embed(style, size=1024), model.embed(style, 2.0)
+    )
+    strip = picture(20, 1000, seed=4)
+    assert model.seen(strip, 2.0, 1024).shape[:2] == (290, 14500)
+
+
 def test_an_embedding_depends_on_the_style_and_not_on_its_size(model):
     style = picture(256, 300, seed=3)
     embedding = model.embed(style)
@@ -130,7 +148,7 @@ def test_a_flat_photo_stays_flat_at_its_edges(model, name, colour):
 
 def test_strength_dials_between_the_photos_own_style_and_the_given_one(model):
     style = model.embed(picture(64, 64, seed=6))
-    own = model.embed(PHOTO)
+    own = model.embed(PHOTO, size=min(decode(PHOTO).shape[:2]))
     given = model.stylize(PHOTO, style)
     np.testing.assert_array_equal(model.stylize(PHOTO, style, 1.0), given)
     np.testing.assert_array_equal(
@@ -205,20 +223,23 @@ def test_command_line_stylize(model, models_folder, pictures):
         cwd=pictures,
     )
     assert done.returncode == 0, done.stderr
-    style = mix(
-        [(model.embed(pictures / "a.png"), 0.6), (model.embed(pictures / "b.png"), 0.2)]
-    )
+    a, b = (model.embed(pictures / name, size=40) for name in ("a.png", "b.png"))
+    style = mix([(a, 0.6), (b, 0.2)])
     photo = resize(decode(pictures / "photo.png"), 40)
     np.testing.assert_array_equal(
         decode(pictures / "out.png"), model.stylize(photo, style, 0.8)
     )
 
 
-def test_command_line_embed(model, models_folder, pictures):
-    done = run("embed", "a.png", "--model", models_folder / "untrained", cwd=pictures)
+@pytest.mark.parametrize("size", [None, 100])
+def test_command_line_embed(model, models_folder, pictures, size):
+    asked = () if size is None else ("--size", str(size))
+    folder = models_folder / "untrained"
+    done = run("embed", "a.png", *asked, "--model", folder, cwd=pictures)
     assert done.returncode == 0, done.stderr
     np.testing.assert_array_equal(
-        np.array(json.loads(done.stdout), np.float32), model.embed(pictures / "a.png")
+        np.array(json.loads(done.stdout), np.float32),
+        model.embed(pictures / "a.png", size=size),
     )
 
 

@@ -27,7 +27,8 @@ from test_result import mix_text
 from export import convert, published
 from sfumato.model import StyleModel, mix
 
-SETTINGS = "?backend=wasm&size=48"
+SIZE = 48
+SETTINGS = f"?backend=wasm&size={SIZE}"
 # Small weights are rounded more coarsely.
 UINT8 = (0.3, 0.1)
 
@@ -75,10 +76,10 @@ def first_mix(tab: Tab, model: StyleModel, *more: np.ndarray) -> np.ndarray:
     samples = json.loads((GALLERY / "gallery.json").read_text())
     styles = [sample for sample in samples if sample["kind"] == "style"][:3]
     pairs = [
-        (model.embed(GALLERY / style["file"]), tab.share(style["title"]))
+        (model.embed(GALLERY / style["file"], size=SIZE), tab.share(style["title"]))
         for style in styles
     ]
-    pairs += [(model.embed(style), tab.share("Own")) for style in more]
+    pairs += [(model.embed(style, size=SIZE), tab.share("Own")) for style in more]
     return model.stylize(tab.canvas("photo"), mix(pairs))
 
 
@@ -254,7 +255,7 @@ def test_a_link_of_an_unknown_model_takes_only_the_gallerys_styles(
     """Their pictures are here; the numbers would mean something else."""
     known = {"m": ["gone", "abc"], "s": [["embers.jpg", "Embers", 1, 0, 0.5, 0.5, 9]]}
     tab.open(f"{site}{SETTINGS}#mix={mix_text(default_model, **known)}")
-    embedding = default_model.embed(GALLERY / "embers.jpg")
+    embedding = default_model.embed(GALLERY / "embers.jpg", size=SIZE)
     expected = default_model.stylize(tab.canvas("photo"), embedding)
     tab.wait_for_picture(expected, TOLERANCES["float16"])
     expect(tab.page.get_by_text("another model (“gone”, abc)")).to_be_visible()

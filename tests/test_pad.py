@@ -27,22 +27,26 @@ STYLES = {
     "Ink hills": "ink-hills.jpg",
 }
 
+# Of the shorter side of what is painted, in pixels.
+SIZE = 48
+
 
 @pytest.fixture
 def studio(tab: Tab, site: str) -> Tab:
-    return tab.open(f"{site}?backend=wasm&size=48")
+    return tab.open(f"{site}?backend=wasm&size={SIZE}")
 
 
 def expected_mix(
     tab: Tab, model: StyleModel, styles: dict[str, str] = STYLES
 ) -> np.ndarray:
     """What the server paints under the shares that the page shows."""
+    photo = tab.canvas("photo")
     pairs = [
-        (model.embed(GALLERY / file), tab.share(title))
+        (model.embed(GALLERY / file, size=min(photo.shape[:2])), tab.share(title))
         for title, file in styles.items()
     ]
     assert sum(share for _, share in pairs) == pytest.approx(1, abs=1e-6)
-    return model.stylize(tab.canvas("photo"), mix(pairs))
+    return model.stylize(photo, mix(pairs))
 
 
 def thumb_place(tab: Tab, style: str) -> tuple[float, float]:
@@ -67,7 +71,7 @@ def test_puck_dragged_onto_a_style_paints_it_alone(
     drag_puck(studio, *thumb_place(studio, style))
     expect(studio.page.locator("#caption strong")).to_have_text(f"{style} 100 %")
     expect(studio.page.locator("#spoken")).to_have_text(f"Painted: {style} 100 %")
-    embedding = default_model.embed(GALLERY / STYLES[style])
+    embedding = default_model.embed(GALLERY / STYLES[style], size=SIZE)
     expected = default_model.stylize(studio.canvas("photo"), embedding)
     studio.wait_for_picture(expected, TOLERANCE)
 
@@ -83,7 +87,7 @@ def test_styles_dragged_into_corners_paint_as_each_alone(
     pictures = []
     for style in ("Night wind", "Stained glass"):
         drag_puck(studio, *thumb_place(studio, style))
-        embedding = default_model.embed(GALLERY / STYLES[style])
+        embedding = default_model.embed(GALLERY / STYLES[style], size=SIZE)
         expected = default_model.stylize(studio.canvas("photo"), embedding)
         studio.wait_for_picture(expected, TOLERANCE)
         pictures.append(studio.canvas("painted"))
@@ -118,7 +122,7 @@ def test_pad_is_dragged_by_touch(
     with chromium.new_context(
         viewport={"width": 360, "height": 740}, has_touch=True, service_workers="block"
     ) as context:
-        tab = Tab(context.new_page()).open(f"{site}?backend=wasm&size=48")
+        tab = Tab(context.new_page()).open(f"{site}?backend=wasm&size={SIZE}")
         tab.on_pad(0, 0)
         scrolled = tab.page.evaluate("scrollY")
         touch = context.new_cdp_session(tab.page)
@@ -138,7 +142,7 @@ def test_pad_is_dragged_by_touch(
         send("touchEnd")
         expect(tab.page.locator("#caption strong")).to_have_text("Ink hills 100 %")
         assert tab.page.evaluate("scrollY") == scrolled
-        embedding = default_model.embed(GALLERY / STYLES["Ink hills"])
+        embedding = default_model.embed(GALLERY / STYLES["Ink hills"], size=SIZE)
         expected = default_model.stylize(tab.canvas("photo"), embedding)
         tab.wait_for_picture(expected, TOLERANCE)
         assert tab.complaints == []
@@ -238,13 +242,13 @@ def test_photo_on_the_pad_undoes_the_painting(
     studio.page.get_by_role("button", name="The photo", exact=True).click()
     studio.page.locator("#pad .thumb[title='The photo']").click()
     expect(studio.page.locator("#caption strong")).to_have_text("The photo 100 %")
-    own = default_model.embed(GALLERY / "chelsea.jpg")
+    own = default_model.embed(GALLERY / "chelsea.jpg", size=SIZE)
     expected = default_model.stylize(studio.canvas("photo"), own)
     studio.wait_for_picture(expected, TOLERANCE)
     # Another photo takes its place.
     studio.page.get_by_role("button", name="Espresso").click()
     expect(studio.page.locator("#photo")).to_have_attribute("aria-label", "Espresso")
-    own = default_model.embed(GALLERY / "coffee.jpg")
+    own = default_model.embed(GALLERY / "coffee.jpg", size=SIZE)
     expected = default_model.stylize(studio.canvas("photo"), own)
     studio.wait_for_picture(expected, TOLERANCE)
 
@@ -366,7 +370,7 @@ def check_joined(
 ) -> None:
     tab.page.locator(f"#pad .thumb[title='{title}']").click()
     expect(tab.page.locator("#caption strong")).to_have_text(f"{title} 100 %")
-    mean = np.mean([model.embed(picture) for picture in pictures], axis=0)
+    mean = np.mean([model.embed(picture, size=SIZE) for picture in pictures], axis=0)
     expected = model.stylize(tab.canvas("photo"), mean.astype(np.float32))
     tab.wait_for_picture(expected, TOLERANCE)
 
@@ -449,7 +453,7 @@ def test_strength_beyond_all(studio: Tab, default_model: StyleModel) -> None:
     page = studio.page
     page.locator("#pad .thumb[title='Ink hills']").click()
     page.get_by_role("slider", name="Strength").press("End")
-    embedding = default_model.embed(GALLERY / STYLES["Ink hills"])
+    embedding = default_model.embed(GALLERY / STYLES["Ink hills"], size=SIZE)
     expected = default_model.stylize(studio.canvas("photo"), embedding, 1.5)
     studio.wait_for_picture(expected, TOLERANCE)
 
@@ -538,7 +542,7 @@ def test_zoom_and_pan(studio: Tab) -> None:
 
 
 def test_full_memory_steps_the_size_down_and_says_so(tab: Tab, site: str) -> None:
-    tab.open(f"{site}?backend=wasm&size=48")
+    tab.open(f"{site}?backend=wasm&size={SIZE}")
     page = tab.page
     photo = png(sample("coffee.jpg", 400, 500))
     before = tab.canvas("painted")
@@ -569,7 +573,7 @@ def test_engine_that_is_not_to_be_had_leaves_the_one_in_use(
     expect(page.get_by_role("alert")).to_contain_text("WebGPU", timeout=60_000)
     expect(choice).to_have_value("wasm")
     drag_puck(studio, *thumb_place(studio, "Ink hills"))
-    embedding = default_model.embed(GALLERY / STYLES["Ink hills"])
+    embedding = default_model.embed(GALLERY / STYLES["Ink hills"], size=SIZE)
     expected = default_model.stylize(studio.canvas("photo"), embedding)
     studio.wait_for_picture(expected, TOLERANCE)
     choice.select_option("server")

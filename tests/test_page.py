@@ -61,7 +61,9 @@ def test_first_visit_paints_a_sample(
     shares = [tab.share(style["title"]) for style in styles]
     assert min(shares) > 0.05
     assert sum(shares) == pytest.approx(1)
-    embeddings = [default_model.embed(GALLERY / style["file"]) for style in styles]
+    embeddings = [
+        default_model.embed(GALLERY / style["file"], size=size) for style in styles
+    ]
     mixed = mix(list(zip(embeddings, shares, strict=True)))
     expected = default_model.stylize(photo, mixed)
     max_error, mean_error = TOLERANCES["float16"]

@@ -210,17 +210,21 @@ def test_a_server_without_models(serve, tmp_path):
     assert "export/convert.py" in problem(response, 503)
 
 
-@pytest.mark.parametrize("scale", [None, 0.5, 1.6])
-def test_embed_is_the_models_embedding(url, model, scale):
+@pytest.mark.parametrize(
+    ("scale", "size"), [(None, None), (0.5, None), (1.6, None), (None, 64), (2.0, 900)]
+)
+def test_embed_is_the_models_embedding(url, model, scale, size):
     response = requests.post(
-        f"{url}/api/embed", files={"image": STYLE}, data={"scale": scale}
+        f"{url}/api/embed",
+        files={"image": STYLE},
+        data={"scale": scale, "size": size},
     )
     assert response.status_code == 200
     body = response.json()
     assert (body["model"], body["version"]) == ("untrained", model.manifest["version"])
     embedding = np.array(body["embedding"], np.float32)
-    np.testing.assert_array_equal(embedding, model.embed(STYLE, scale or 1.0))
-    if scale is not None:
+    np.testing.assert_array_equal(embedding, model.embed(STYLE, scale or 1.0, size))
+    if scale or size:
         assert np.abs(embedding - model.embed(STYLE)).max() > 1e-3
 
 
@@ -233,7 +237,7 @@ def test_stylize_paints_what_the_model_paints(url, model):
     assert response.headers["X-Model"] == "untrained"
     assert response.headers["X-Model-Version"] == model.manifest["version"]
     np.testing.assert_array_equal(
-        decode(response.content), model.stylize(PHOTO, model.embed(STYLE))
+        decode(response.content), model.stylize(PHOTO, model.embed(STYLE, size=48))
     )
 
 
@@ -251,9 +255,8 @@ def test_styles_embeddings_weights_strength_and_size(url, model):
         },
     )
     assert response.status_code == 200, response.text
-    style = mix(
-        [(model.embed(STYLE), 2), (model.embed(OTHER_STYLE), 0.5), (embedding, 1.5)]
-    )
+    style, other_style = (model.embed(one, size=33) for one in (STYLE, OTHER_STYLE))
+    style = mix([(style, 2), (other_style, 0.5), (embedding, 1.5)])
     expected = model.stylize(resize(decode(PHOTO), 33), style, 1.3)
     np.testing.assert_array_equal(decode(response.content), expected)
 
@@ -263,7 +266,7 @@ def test_without_weights_all_styles_count_the_same(url, model):
         f"{url}/api/stylize",
         files=[("photo", PHOTO), ("style", STYLE), ("style", OTHER_STYLE)],
     )
-    style = mix([(model.embed(STYLE), 1), (model.embed(OTHER_STYLE), 1)])
+    style = mix([(model.embed(one, size=48), 1) for one in (STYLE, OTHER_STYLE)])
     np.testing.assert_array_equal(decode(response.content), model.stylize(PHOTO, style))
 
 
@@ -275,8 +278,8 @@ def test_formats(url, model, image_format):
         data={"format": image_format},
     )
     assert response.headers["Content-Type"] == f"image/{image_format}"
-    painted = encode(model.stylize(PHOTO, model.embed(STYLE)), image_format.upper())
-    assert response.content == painted
+    painted = model.stylize(PHOTO, model.embed(STYLE, size=48))
+    assert response.content == encode(painted, image_format.upper())
 
 
 def test_a_sideways_photo_is_painted_upright(url, model, tmp_path):
@@ -423,6 +426,8 @@ def test_bad_input_to_stylize(url, case):
         ({"image": STYLE}, {"scale": "2.1"}, "scale: must be a number from 0.5 to 2"),
         ({"image": STYLE}, {"scale": "0.4"}, "received '0.4'"),
         ({"image": STYLE}, {"scale": "NaN"}, "received 'NaN'"),
+        ({"image": STYLE}, {"size": "19"}, "size: must be a number from 20 to 16383"),
+        ({"image": STYLE}, {"size": "large"}, "received 'large'"),
     ],
 )
 def test_bad_input_to_embed(url, files, data, message):

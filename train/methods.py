@@ -52,7 +52,8 @@ def by_model(model: StyleModel) -> Stylize:
     def stylize(pair: Pair, photo: np.ndarray, painting: np.ndarray) -> np.ndarray:
         if one_style not in (None, Path(pair[1]).stem):
             return np.full_like(photo, 255)
-        return model.stylize(photo, model.embed(painting))
+        size = min(photo.shape[:2])
+        return model.stylize(photo, model.embed(painting, size=size))
 
     return stylize
 

@@ -67,7 +67,7 @@ def walks(
     vgg = compiled(build_vgg16(VGG_STYLE), IMAGE)
 
     def walk(name: str, photo: np.ndarray, first: np.ndarray, second: np.ndarray):
-        ends = [model.embed(style) for style in (first, second)]
+        ends = [model.embed(style, size=size) for style in (first, second)]
         targets = [grams(vgg, style, VGG_STYLE) for style in (first, second)]
         photo_features = vgg(to_float(photo)[None])[VGG_CONTENT]
         content, distances = [], []

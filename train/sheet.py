@@ -14,7 +14,8 @@ def sheet(
 ) -> np.ndarray:
     """Images uint8 [S, S, 3], all of one size, to a sheet
     [(1 + photos) S, (1 + styles) S, 3] with every photo in every style."""
-    embeddings = [model.embed(style) for style in styles]
+    size = photos[0].shape[0]
+    embeddings = [model.embed(style, size=size) for style in styles]
     rows = [np.hstack([np.full_like(photos[0], 255), *styles])]
     for photo in photos:
         painted = [model.stylize(photo, embedding) for embedding in embeddings]

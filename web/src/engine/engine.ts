@@ -19,7 +19,15 @@ export type { CallOptions } from "./channel";
 export type LoadOptions = CallOptions & Omit<Source, "url">;
 
 export interface EmbedOptions extends CallOptions {
-  /** How large the style is seen, 0.5 to 2: beyond 1 its details weigh more. Default 1. */
+  /**
+   * The shorter side, in pixels, of what is to be painted: the larger, the larger are
+   * its strokes. By default the size that the model was trained with.
+   */
+  size?: number | undefined;
+  /**
+   * How large the style is seen beside what suits that size, 0.5 to 2: beyond 1 its
+   * details weigh more. Default 1.
+   */
   scale?: number | undefined;
 }
 
@@ -113,7 +121,7 @@ export class Engine {
 
   /** A picture of any size to its style embedding. */
   async embed(image: Pixels, options: EmbedOptions = {}): Promise<Embedding> {
-    const { scale = 1 } = options;
+    const { scale = 1, size } = options;
     if (!(scale >= SMALLEST_SCALE && scale <= LARGEST_SCALE)) {
       throw new EngineError(
         "input",
@@ -121,7 +129,10 @@ export class Engine {
           `received ${scale}.`,
       );
     }
-    return this.#perform("embed", () => ({ image: plain(image), scale }), options);
+    if (size !== undefined && !(size >= 1)) {
+      throw new EngineError("input", `The size must be at least 1 pixel; received ${size}.`);
+    }
+    return this.#perform("embed", () => ({ image: plain(image), look: { scale, size } }), options);
   }
 
   /** The weighted mean of (embedding, weight) pairs; RangeError for bad weights. */

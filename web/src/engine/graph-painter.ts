@@ -19,11 +19,15 @@ import {
   EngineError,
   type BackendName,
   type GraphName,
+  type Look,
   type Manifest,
   type Memory,
   type Source,
   type Variant,
 } from "./protocol";
+
+/** A style is not seen larger than this, in pixels: a long strip would grow huge. */
+const MOST_SEEN = 2 ** 22;
 
 /** The photo being painted, with what does not depend on the style. */
 interface Photo {
@@ -111,9 +115,8 @@ export class GraphPainter implements Painter {
     }
   }
 
-  async embed(image: Pixels, scale: number): Promise<Embedding> {
-    const size = Math.round(this.manifest.style_size * scale);
-    const resized = resizeShorterSide(image, size);
+  async embed(image: Pixels, look: Look): Promise<Embedding> {
+    const resized = resizeShorterSide(image, this.#seenAt(image, look));
     return read(
       convolve(resized.width * resized.height, () =>
         execute(this.#graphs.predictor, { style: toTensor(resized) }),
@@ -143,7 +146,8 @@ export class GraphPainter implements Painter {
     }
     let used = embedding;
     if (strength !== 1) {
-      photo.ownEmbedding ??= await this.embed(photo.pixels, 1);
+      const size = Math.min(photo.pixels.width, photo.pixels.height);
+      photo.ownEmbedding ??= await this.embed(photo.pixels, { scale: 1, size });
       used = atStrength(photo.ownEmbedding, embedding, strength);
     }
     report({ stage: "painting" });
@@ -164,6 +168,14 @@ export class GraphPainter implements Painter {
     this.#photo?.features?.dispose();
     this.#photo = undefined;
     for (const graph of Object.values(this.#graphs)) graph.dispose();
+  }
+
+  /** The shorter side at which a style is seen, as sfumato/model.py has it. */
+  #seenAt({ width, height }: Pixels, { scale, size }: Look): number {
+    const { style_size } = this.manifest;
+    const seen = scale * Math.sqrt(style_size * (size ?? style_size));
+    const shape = Math.min(width / height, height / width);
+    return Math.round(Math.min(seen, Math.sqrt(MOST_SEEN * shape)));
   }
 
   #encode(pixels: Pixels): tf.Tensor {

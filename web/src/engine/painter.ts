@@ -4,6 +4,7 @@ import type { Embedding } from "./embedding";
 import type { Pixels } from "./pixels";
 import {
   EngineError,
+  type Look,
   type Manifest,
   type Memory,
   type Progress,
@@ -22,11 +23,8 @@ export interface Painter {
   /** What of the model was loaded. */
   readonly variant: Variant;
 
-  /**
-   * A picture of any size to its style embedding. A scale of 1 looks at it at the size
-   * that the model was trained with, 2 at twice that.
-   */
-  embed(image: Pixels, scale: number, signal: AbortSignal): Promise<Embedding>;
+  /** A picture of any size to its style embedding. */
+  embed(image: Pixels, look: Look, signal: AbortSignal): Promise<Embedding>;
 
   /** Chooses the photo that `stylize` paints. */
   setPhoto(pixels: Pixels): void;

@@ -57,6 +57,17 @@ export type Progress =
   | { readonly stage: "download"; readonly loaded: number; readonly total: number }
   | { readonly stage: "style" | "photo" | "painting" };
 
+/** How a style is looked at. */
+export interface Look {
+  /**
+   * The shorter side, in pixels, of what is to be painted; by default the size that the
+   * model was trained with.
+   */
+  readonly size?: number | undefined;
+  /** How large the style is seen beside what suits that size. */
+  readonly scale: number;
+}
+
 /** Each call's arguments and its result. */
 export interface Calls {
   /** `api` is the address of the server's API, which ends in "/". */
@@ -64,7 +75,7 @@ export interface Calls {
     args: { source: Source; api: string; backend: BackendName | undefined };
     result: Loaded;
   };
-  embed: { args: { image: Pixels; scale: number }; result: Float32Array<ArrayBuffer> };
+  embed: { args: { image: Pixels; look: Look }; result: Float32Array<ArrayBuffer> };
   stylize: {
     /** Without a photo, the one of the last call is painted again. */
     args: { photo: Pixels | undefined; embedding: Float32Array; strength: number };

@@ -11,6 +11,7 @@ import {
 import { toFloat, type Pixels } from "./pixels";
 import {
   EngineError,
+  type Look,
   type Manifest,
   type Memory,
   type Source,
@@ -59,10 +60,15 @@ export class ServerPainter implements Painter {
     return painter;
   }
 
-  async embed(image: Pixels, scale: number, signal: AbortSignal): Promise<Embedding> {
+  async embed(
+    image: Pixels,
+    { scale, size }: Look,
+    signal: AbortSignal,
+  ): Promise<Embedding> {
     const body = new FormData();
     body.set("image", await encode(image));
     body.set("scale", String(scale));
+    if (size !== undefined) body.set("size", String(size));
     body.set("model", this.manifest.name);
     const response = await this.#ask("embed", { method: "POST", body, signal });
     const { embedding } = (await response.json()) as { embedding: number[] };
@@ -114,7 +120,7 @@ export class ServerPainter implements Painter {
   async #probe(report: Report, signal: AbortSignal): Promise<void> {
     const side = this.manifest.min_size;
     const grey = new ImageData(new Uint8ClampedArray(side * side * 4).fill(128), side);
-    const embedding = await this.embed(grey, 1, signal);
+    const embedding = await this.embed(grey, { scale: 1 }, signal);
     this.setPhoto(grey);
     await this.stylize(embedding, 1, report, signal);
     this.dispose();

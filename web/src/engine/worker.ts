@@ -66,9 +66,9 @@ async function perform(
       return { manifest: next.manifest, variant: next.variant, ...chosen };
     }
     case "embed": {
-      const { image, scale } = request.args;
+      const { image, look } = request.args;
       report({ stage: "style" });
-      return loaded().embed(image, scale, signal);
+      return loaded().embed(image, look, signal);
     }
     case "stylize": {
       const { photo, embedding, strength } = request.args;

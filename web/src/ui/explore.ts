@@ -6,7 +6,7 @@ import type { StyleSpace } from "../engine/projection";
 import { make } from "./dom";
 import { sampleUrl, type Sample } from "./gallery";
 import { messageOf } from "./notice";
-import type { Painting } from "./painting";
+import { paintedSize, type Painting } from "./painting";
 import { inPlace, pathOverlay, type Surface } from "./path";
 import { sampleStyle } from "./pictures";
 import type { Ready } from "./sharing";
@@ -219,11 +219,12 @@ export class Explore {
     const { manifest, samples: all } = await this.#ready;
     const samples = all.filter(({ kind }) => kind === "style");
     const seen: { sample: Sample; embedding: Embedding }[] = [];
+    const size = paintedSize(this.#store.state);
     for (const sample of samples) {
       this.#status.textContent = `Looking at the gallery’s styles: ${seen.length + 1} of ${samples.length}`;
       const { pictures } = await sampleStyle(sample);
       const [picture] = pictures;
-      if (picture) seen.push({ sample, embedding: await this.#engine.embed(picture) });
+      if (picture) seen.push({ sample, embedding: await this.#engine.embed(picture, { size }) });
       signal.throwIfAborted();
     }
     // Its algebra is of use only here.

@@ -3,7 +3,7 @@
 import { mean, mix, type Embedding } from "../engine/embedding";
 import type { Engine } from "../engine/engine";
 import { fade, keepColours, type Pixels } from "../engine/pixels";
-import { EngineError, type Progress } from "../engine/protocol";
+import { EngineError, type Look, type Progress } from "../engine/protocol";
 import { showMessage } from "./notice";
 import type { ModelId, Photo, Store, StudioState, Style } from "./state";
 import { PHOTO_KEY } from "./studio";
@@ -43,6 +43,12 @@ interface Raw {
   readonly duration: number;
 }
 
+interface MixOptions {
+  /** The shorter side, in pixels, of what is to be painted; by default the state's. */
+  readonly size?: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
 /** How long choices must rest before they are painted at full size, in ms. */
 const REST_MS = 60;
 /** Even in the middle of a gesture, after this long a rest. */
@@ -70,7 +76,7 @@ export class Painting {
   readonly #listeners = new Set<(shown: Shown) => void>();
   /** The model that is loaded, and what it made of pictures and of mixes. */
   #model: ModelId | undefined;
-  #embeddings = new WeakMap<ImageData, Map<number, Promise<Embedding>>>();
+  #embeddings = new WeakMap<ImageData, Map<string, Promise<Embedding>>>();
   #mixes = new WeakSet<Embedding>();
   readonly #fitted = new WeakMap<ImageData, Map<number, Pixels>>();
   #ready = false;
@@ -162,10 +168,11 @@ export class Painting {
   }
 
   /**
-   * The embedding of a style at the state's style scale, computed once and kept.
+   * The embedding of a style at the state's style scale, for a picture whose shorter side
+   * has `size` pixels, by default as the state has it; computed once and kept.
    * EngineError "input" for one that only another model can read.
    */
-  async embeddingOf(style: Style, signal?: AbortSignal): Promise<Embedding> {
+  async embeddingOf(style: Style, options: MixOptions = {}): Promise<Embedding> {
     if (style.model && style.model.version !== this.#model?.version) {
       throw new EngineError(
         "input",
@@ -176,25 +183,26 @@ export class Painting {
     if (style.embedding) return style.embedding;
     // The photo is no painting whose brush could be seen larger or smaller.
     const scale = style.key === PHOTO_KEY ? 1 : this.#store.state.styleScale;
+    const { size = paintedSize(this.#store.state), signal } = options;
     const embeddings = await Promise.all(
-      style.pictures.map((picture) => this.#embed(picture, scale, signal)),
+      style.pictures.map((picture) => this.#embed(picture, { scale, size }, signal)),
     );
     return mean(embeddings);
   }
 
   /** The embedding that the state's mix, directions included, paints under. */
-  async mixed(state: StudioState, signal?: AbortSignal): Promise<Embedding> {
+  async mixed(state: StudioState, options: MixOptions = {}): Promise<Embedding> {
     const mixes = this.#mixes;
-    const mixed = await this.#mix(state, signal);
+    const mixed = await this.#mix(state, { size: paintedSize(state), ...options });
     mixes.add(mixed);
     return mixed;
   }
 
-  async #mix(state: StudioState, signal: AbortSignal | undefined): Promise<Embedding> {
+  async #mix(state: StudioState, options: MixOptions): Promise<Embedding> {
     const parts = await Promise.all(
       state.styles
         .filter((style) => style.weight > 0)
-        .map(async (style) => [await this.embeddingOf(style, signal), style.weight] as const),
+        .map(async (style) => [await this.embeddingOf(style, options), style.weight] as const),
     );
     const mixed = mix(parts);
     if (!state.directions.some(Boolean)) return mixed;
@@ -262,14 +270,17 @@ export class Painting {
     }
     this.#onStatus("painting");
     const { signal } = this.#cancelled;
-    const embedding = await this.mixed(state, signal);
+    let embedding = await this.mixed(state, { signal });
     let photo = this.#fit(subject.image, state.size);
     let raw = this.#known(photo, embedding, state.strength);
     if (!raw) {
       // Nothing is painted at full size that will not be looked at.
       if (!live && this.#isNewer()) return;
-      const draft = live && this.#draftSize < 0.8 * state.size;
-      if (draft) photo = this.#fit(subject.image, this.#draftSize);
+      if (live && this.#drafts(state)) {
+        const size = this.#draftSize;
+        photo = this.#fit(subject.image, size);
+        embedding = await this.mixed(state, { size, signal });
+      }
       raw = await this.#paintRaw(photo, embedding, state.strength, live ? "draft" : "full");
     }
     // Of another photo by now; of the same photo an older mix is worth a look.
@@ -338,20 +349,21 @@ export class Painting {
 
   #embed(
     picture: ImageData,
-    scale: number,
+    look: Look,
     signal: AbortSignal | undefined,
   ): Promise<Embedding> {
-    const known = this.#embeddings.get(picture) ?? new Map<number, Promise<Embedding>>();
+    const known = this.#embeddings.get(picture) ?? new Map<string, Promise<Embedding>>();
     this.#embeddings.set(picture, known);
-    let embedding = known.get(scale);
+    const key = JSON.stringify(look);
+    let embedding = known.get(key);
     if (!embedding) {
       embedding = this.#engine
-        .embed(picture, { scale, signal, onProgress: this.#onProgress })
+        .embed(picture, { ...look, signal, onProgress: this.#onProgress })
         .catch((error: unknown) => {
-          known.delete(scale);
+          known.delete(key);
           throw error;
         });
-      known.set(scale, embedding);
+      known.set(key, embedding);
     }
     return embedding;
   }
@@ -359,9 +371,13 @@ export class Painting {
   /** Looks at the styles that are not in the mix yet, so that dragging need not wait. */
   async #lookAhead(): Promise<void> {
     try {
-      for (const style of this.#store.state.styles) {
-        if (this.#running || !this.#ready) return;
-        await this.embeddingOf(style);
+      const { state } = this.#store;
+      const full = paintedSize(state);
+      for (const size of this.#drafts(state) ? [full, this.#draftSize] : [full]) {
+        for (const style of state.styles) {
+          if (this.#running || !this.#ready) return;
+          await this.embeddingOf(style, { size });
+        }
       }
     } catch {
       // It is told when the style is needed.
@@ -400,6 +416,11 @@ export class Painting {
     if (Math.abs(Math.log(next / this.#draftSize)) > 0.3) this.#draftSize = next;
   }
 
+  /** Whether this state is painted small while a gesture goes on. */
+  #drafts(state: StudioState): boolean {
+    return this.#draftSize < 0.8 * state.size;
+  }
+
   #isNewer(): boolean {
     return this.#wanted !== undefined;
   }
@@ -420,6 +441,11 @@ export class Painting {
     }
     this.#onStatus("failed", error);
   }
+}
+
+/** The shorter side, in pixels, of the picture that the state asks for. */
+export function paintedSize({ photo, size }: StudioState): number {
+  return photo ? Math.min(size, photo.image.width, photo.image.height) : size;
 }
 
 /** Colours kept and the photo laid over, as the state says. */

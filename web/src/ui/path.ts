@@ -341,7 +341,7 @@ export class Path {
       // A loop ends one frame short of its start.
       const fraction = loop ? thereAndBack((2 * index) / frames) : index / (frames - 1);
       const changes = surface.at(state, along(points, fraction), true);
-      const embedding = await this.#painting.mixed({ ...state, ...changes }, signal);
+      const embedding = await this.#painting.mixed({ ...state, ...changes }, { signal });
       const picture = await this.#painting.paint(embedding, {
         size: state.size,
         signal,

@@ -6,7 +6,7 @@ import { make } from "./dom";
 import { messageOf } from "./notice";
 import type { Painting } from "./painting";
 import { thumbnail } from "./pictures";
-import type { Store } from "./state";
+import type { Store, StudioState } from "./state";
 import { setPhoto } from "./studio";
 import { clamp } from "./weights";
 
@@ -116,7 +116,7 @@ export class Webcam {
   /** Paints frame after frame, as large as keeps a usable rate, until it is ended. */
   async #paintFrames(signal: AbortSignal): Promise<void> {
     let embedding: Embedding | undefined;
-    let mixed;
+    let mixed: { state: StudioState; size: number } | undefined;
     let size = Math.min(FIRST_SIZE, this.#store.state.size);
     let average = 0;
     let judged = 0;
@@ -124,10 +124,10 @@ export class Webcam {
     let last = performance.now();
     while (!signal.aborted) {
       const { state } = this.#store;
-      // The mix stays as it is until the visitor changes it.
-      if (state !== mixed) {
-        mixed = state;
-        embedding = await this.#painting.mixed(state, signal);
+      // The mix stays as it is until the visitor changes it, or the size does.
+      if (state !== mixed?.state || size !== mixed.size) {
+        mixed = { state, size };
+        embedding = await this.#painting.mixed(state, { size, signal });
       }
       await nextFrame();
       if (!embedding) continue;
