@@ -24,7 +24,7 @@ from browser import (
 from playwright.sync_api import Browser, BrowserType, Page, Response, Route
 
 from export.parity import node_program
-from sfumato.model import StyleModel
+from sfumato.model import MOST_SEEN, StyleModel
 
 # What a first visit may load, models and pictures apart, in bytes.
 LARGEST_PAGE = 300_000
@@ -234,28 +234,49 @@ def test_full_memory_is_told_and_a_smaller_picture_painted(
     assert (tab.stylize(photo, embedding) == expected).all()
 
 
-@pytest.mark.parametrize("scale", [0.5, 1.6])
-def test_style_scale_is_the_servers(
-    tab: Tab, site: str, default_model: StyleModel, scale: float
+@pytest.mark.parametrize(
+    "look", [{"scale": 0.5}, {"scale": 1.6}, {"size": 64}, {"scale": 1.25, "size": 700}]
+)
+def test_styles_are_looked_at_as_by_the_server(
+    tab: Tab, site: str, default_model: StyleModel, look: dict[str, float]
 ) -> None:
     tab.open(f"{site}?backend=wasm&size=32")
     style = sample("night-wind.jpg", 200, 240)
-    expected = default_model.embed(style, scale)
+    expected = default_model.embed(style, **look)  # type: ignore[arg-type]
     assert np.abs(expected - default_model.embed(style)).max() > 0.05
     for backend in ("wasm", "server"):
         tab.page.evaluate(USE, backend)
-        embedding = embed_at(tab, style, scale)
+        embedding = embed_at(tab, style, look)
         assert_close(embedding, expected, TOLERANCES["float16"])
 
 
-@pytest.mark.parametrize("scale", [0.4, 2.1, float("nan")])
-def test_bad_style_scale_is_refused(engine_tab: Tab, scale: float) -> None:
-    message = engine_tab.page.evaluate(
-        """(scale) => sfumato.embed(new ImageData(20, 20), { scale })
-          .catch(({ code, message }) => `${code}: ${message}`)""",
-        scale,
+def test_a_strip_is_seen_no_larger_than_memory_allows(
+    engine_tab: Tab, default_model: StyleModel
+) -> None:
+    strip = np.ascontiguousarray(sample("night-wind.jpg", 20, 384))
+    look = {"scale": 2.0, "size": 4096}
+    height, width, _ = default_model.seen(strip, **look).shape  # type: ignore[arg-type]
+    assert 0.95 * MOST_SEEN < height * width < 1.05 * MOST_SEEN
+    expected = default_model.embed(strip, **look)  # type: ignore[arg-type]
+    assert_close(embed_at(engine_tab, strip, look), expected, TOLERANCES["float16"])
+
+
+@pytest.mark.parametrize(
+    ("look", "message"),
+    [
+        ("{ scale: 0.4 }", "The style scale must be from 0.5 to 2; received 0.4"),
+        ("{ scale: 2.1 }", "The style scale must be from 0.5 to 2; received 2.1"),
+        ("{ scale: NaN }", "The style scale must be from 0.5 to 2; received NaN"),
+        ("{ size: 0 }", "The size must be at least 1 pixel; received 0"),
+        ("{ size: NaN }", "The size must be at least 1 pixel; received NaN"),
+    ],
+)
+def test_bad_looks_are_refused(engine_tab: Tab, look: str, message: str) -> None:
+    refusal = engine_tab.page.evaluate(
+        f"""() => sfumato.embed(new ImageData(20, 20), {look})
+          .catch(({{ code, message }}) => `${{code}}: ${{message}}`)"""
     )
-    assert message.startswith("input: The style scale must be from 0.5 to 2; received")
+    assert refusal == f"input: {message}."
 
 
 def test_a_thousand_repaints_leave_memory_flat(
@@ -457,12 +478,12 @@ def launch(kind: BrowserType, *arguments: str) -> Browser:
     )
 
 
-def embed_at(tab: Tab, style: np.ndarray, scale: float) -> np.ndarray:
+def embed_at(tab: Tab, style: np.ndarray, look: dict[str, float]) -> np.ndarray:
     return np.array(
         tab.page.evaluate(
-            """async ([picture, scale]) =>
-              Array.from(await sfumato.embed(test.picture(picture), { scale }))""",
-            [as_picture(style), scale],
+            """async ([picture, look]) =>
+              Array.from(await sfumato.embed(test.picture(picture), look))""",
+            [as_picture(style), look],
         ),
         np.float32,
     )

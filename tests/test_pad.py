@@ -11,6 +11,7 @@ from browser import (
     GALLERY,
     TOLERANCES,
     Tab,
+    assert_close,
     png,
     sample,
     upload,
@@ -37,10 +38,14 @@ def studio(tab: Tab, site: str) -> Tab:
 
 
 def expected_mix(
-    tab: Tab, model: StyleModel, styles: dict[str, str] = STYLES
+    tab: Tab,
+    model: StyleModel,
+    styles: dict[str, str] = STYLES,
+    photo: np.ndarray | None = None,
 ) -> np.ndarray:
-    """What the server paints under the shares that the page shows."""
-    photo = tab.canvas("photo")
+    """What the server paints of a photo, or else of the page's, under the shares that
+    the page shows."""
+    photo = tab.canvas("photo") if photo is None else photo
     pairs = [
         (model.embed(GALLERY / file, size=min(photo.shape[:2])), tab.share(title))
         for title, file in styles.items()
@@ -299,10 +304,15 @@ def test_dragging_paints_drafts_and_release_the_full_size(
     press_at(tab, *tab.place("#pad .puck"))
     page.mouse.move(*tab.on_pad(0.6, 0.4), steps=4)
     expect(label).to_contain_text("Draft", timeout=30_000)
-    draft = tab.canvas("painted")
+    tab.wait_for("draft")
+    draft, photo = tab.canvas("painted"), tab.canvas("photo")
+    assert draft.shape == photo.shape
     assert min(draft.shape[:2]) < 256
     assert label.inner_text() == f"Draft, {min(draft.shape[:2])} px"
     page.mouse.up()
+    # Styles are looked at anew for pictures as small.
+    expected = expected_mix(tab, default_model, photo=photo)
+    assert_close(draft / 255, expected / 255, TOLERANCE)
     expect(label).to_have_text("Painted", timeout=60_000)
     tab.wait_for_picture(expected_mix(tab, default_model), TOLERANCE)
 

@@ -501,9 +501,9 @@ def test_requests_at_the_same_time_do_not_mix(serve, models_folder, model):
 
     with ThreadPoolExecutor(4) as pool:
         painted = list(pool.map(stylize, photos))
-    style = model.embed(STYLE)
-    for photo, picture_ in zip(photos, painted, strict=True):
-        np.testing.assert_array_equal(decode(picture_), model.stylize(photo, style))
+    for index, (photo, picture_) in enumerate(zip(photos, painted, strict=True)):
+        expected = model.stylize(photo, model.embed(STYLE, size=40 + index))
+        np.testing.assert_array_equal(decode(picture_), expected)
 
 
 def test_a_busy_server_says_so_and_still_serves_the_page(serve, dist, models_folder):
