@@ -277,8 +277,8 @@ export class Painting {
       // Nothing is painted at full size that will not be looked at.
       if (!live && this.#isNewer()) return;
       if (live && this.#drafts(state)) {
-        const size = this.#draftSize;
-        photo = this.#fit(subject.image, size);
+        photo = this.#fit(subject.image, this.#draftSize);
+        const size = Math.min(photo.width, photo.height);
         embedding = await this.mixed(state, { size, signal });
       }
       raw = await this.#paintRaw(photo, embedding, state.strength, live ? "draft" : "full");
