@@ -42,7 +42,7 @@ DEFAULTS = {
     # Requests that compute at the same time.
     "MAX_JOBS": 2,
 }
-# Embedding scales a picture's shorter side: a longer strip than this would grow huge.
+# The longer a strip, the smaller it is seen: of one longer than this, too little.
 MAX_ASPECT = 100
 MAX_STRENGTH = 2.0
 # How large styles are seen, beside the size that the model was trained with.

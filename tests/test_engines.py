@@ -238,11 +238,11 @@ def test_full_memory_is_told_and_a_smaller_picture_painted(
     "look", [{"scale": 0.5}, {"scale": 1.6}, {"size": 64}, {"scale": 1.25, "size": 700}]
 )
 def test_styles_are_looked_at_as_by_the_server(
-    tab: Tab, site: str, default_model: StyleModel, look: dict[str, float]
+    tab: Tab, site: str, default_model: StyleModel, look: dict[str, Any]
 ) -> None:
     tab.open(f"{site}?backend=wasm&size=32")
     style = sample("night-wind.jpg", 200, 240)
-    expected = default_model.embed(style, **look)  # type: ignore[arg-type]
+    expected = default_model.embed(style, **look)
     assert np.abs(expected - default_model.embed(style)).max() > 0.05
     for backend in ("wasm", "server"):
         tab.page.evaluate(USE, backend)
@@ -254,10 +254,10 @@ def test_a_strip_is_seen_no_larger_than_memory_allows(
     engine_tab: Tab, default_model: StyleModel
 ) -> None:
     strip = np.ascontiguousarray(sample("night-wind.jpg", 20, 384))
-    look = {"scale": 2.0, "size": 4096}
-    height, width, _ = default_model.seen(strip, **look).shape  # type: ignore[arg-type]
+    look: dict[str, Any] = {"scale": 2.0, "size": 4096}
+    height, width, _ = default_model.seen(strip, **look).shape
     assert 0.95 * MOST_SEEN < height * width < 1.05 * MOST_SEEN
-    expected = default_model.embed(strip, **look)  # type: ignore[arg-type]
+    expected = default_model.embed(strip, **look)
     assert_close(embed_at(engine_tab, strip, look), expected, TOLERANCES["float16"])
 
 
@@ -478,7 +478,7 @@ def launch(kind: BrowserType, *arguments: str) -> Browser:
     )
 
 
-def embed_at(tab: Tab, style: np.ndarray, look: dict[str, float]) -> np.ndarray:
+def embed_at(tab: Tab, style: np.ndarray, look: dict[str, Any]) -> np.ndarray:
     return np.array(
         tab.page.evaluate(
             """async ([picture, look]) =>

@@ -7,7 +7,7 @@ export class InputProblem extends Error {}
 export const LARGEST_SIZE = 1024;
 /** Beyond this, some browsers refuse a canvas. */
 const LONGEST_SIDE = 4096;
-/** A longer strip would grow huge when its shorter side is scaled to be looked at. */
+/** The longer a strip, the smaller it is seen: of one longer than this, too little. */
 const MAX_ASPECT = 100;
 
 /**

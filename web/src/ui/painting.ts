@@ -277,8 +277,8 @@ export class Painting {
       // Nothing is painted at full size that will not be looked at.
       if (!live && this.#isNewer()) return;
       if (live && this.#drafts(state)) {
-        photo = this.#fit(subject.image, this.#draftSize);
-        const size = Math.min(photo.width, photo.height);
+        const size = this.#draftSize;
+        photo = this.#fit(subject.image, size);
         embedding = await this.mixed(state, { size, signal });
       }
       raw = await this.#paintRaw(photo, embedding, state.strength, live ? "draft" : "full");
@@ -418,7 +418,7 @@ export class Painting {
 
   /** Whether this state is painted small while a gesture goes on. */
   #drafts(state: StudioState): boolean {
-    return this.#draftSize < 0.8 * state.size;
+    return this.#draftSize < 0.8 * paintedSize(state);
   }
 
   #isNewer(): boolean {
