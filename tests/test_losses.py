@@ -21,6 +21,23 @@ def test_gram_matrix_by_hand():
     np.testing.assert_allclose(losses.gram_matrix(features)[0], expected)
 
 
+def test_gram_matrix_of_bfloat16_features():
+    features = np.random.default_rng(4).random((2, 64, 64, 8)).astype(np.float32)
+    rounded = tf.cast(features, tf.bfloat16)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(rounded)
+        exact = losses.gram_matrix(tf.cast(rounded, tf.float32))
+        gram = losses.gram_matrix(rounded)
+    assert gram.dtype == tf.float32
+    # Half of bfloat16's last place.
+    np.testing.assert_allclose(gram, exact, rtol=2**-8)
+    np.testing.assert_allclose(
+        tf.cast(tape.gradient(gram, rounded), tf.float32),
+        tf.cast(tape.gradient(exact, rounded), tf.float32),
+        rtol=2**-6,
+    )
+
+
 def test_style_distance_by_hand():
     gram = np.array([[[1.0, 0.0], [0.0, 2.0]]], np.float32)
     target = np.array([[[3.0, 1.0], [1.0, 0.0]]], np.float32)

@@ -8,13 +8,13 @@ from keras import ops
 def gram_matrix(features: Any) -> Any:
     """[B, H, W, C] to the Gram matrix over positions, FᵀF / (H W), [B, C, C].
 
-    Gatys et al. 2015 (arXiv 1508.06576), divided by the number of positions only.
+    Gatys et al. 2015 (arXiv 1508.06576), divided by the number of positions only;
+    float32. Of bfloat16 features the products are added up in float32 and the sums
+    rounded to bfloat16, which takes a third of the time.
     """
-    features = ops.cast(features, "float32")
     _, height, width, channels = ops.shape(features)
-    return _products(ops.reshape(features, (-1, height * width, channels))) / ops.cast(
-        height * width, "float32"
-    )
+    products = _products(ops.reshape(features, (-1, height * width, channels)))
+    return ops.cast(products, "float32") / ops.cast(height * width, "float32")
 
 
 @ops.custom_gradient
