@@ -220,6 +220,16 @@ def test_crops_of_any_image_have_the_size_asked_for(shape):
         assert crop(image, 48, np.random.default_rng(seed)).shape == (48, 48, 3)
 
 
+def test_crops_are_mostly_of_nearly_the_whole_image():
+    ramp = np.broadcast_to(np.arange(200, dtype=np.uint8)[:, None], (200, 200))
+    image = np.repeat(ramp[..., None], 3, axis=-1)
+    crops = (crop(image, 50, np.random.default_rng(seed)) for seed in range(400))
+    sides = np.array([np.ptp(one) for one in crops])
+    assert sides.min() < 75
+    assert sides.max() > 190
+    assert np.median(sides) == pytest.approx(50 * 4**0.5**0.5, rel=0.1)
+
+
 def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():
     image = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     results = [recolour(image, np.random.default_rng(seed)) for seed in range(200)]

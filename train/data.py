@@ -222,12 +222,12 @@ def _reader(size: int) -> Callable[[Path], np.ndarray]:
 def crop(image: np.ndarray, size: int, random: np.random.Generator) -> np.ndarray:
     """A random square of the image, scaled to [size, size, 3], flipped half the
     time. Its side is drawn between `size` and the image's shorter side, more often
-    near `size`: styles and scenes are seen at many scales, and mostly at the one
-    that the images have."""
+    near the latter: people paint whole pictures, and scaled down ones, which are
+    sharper than what a large one, or one that was compressed, has at its own scale."""
     height, width = image.shape[:2]
     shorter = min(height, width)
     least = min(size, shorter)
-    side = round(least * (shorter / least) ** (random.random() ** 2))
+    side = round(least * (shorter / least) ** (random.random() ** 0.5))
     top = random.integers(0, height - side, endpoint=True)
     left = random.integers(0, width - side, endpoint=True)
     square = Image.fromarray(image[top : top + side, left : left + side])
