@@ -98,9 +98,9 @@ class Grain(keras.layers.Layer):
 
     CELL = 8
     # Of what changes among neighbouring cells.
-    SHARE = 0.25
-    # 2 of 255 levels: with less, corners and borders are further off.
-    STRONGEST = 4 / 255
+    SHARE = 0.15
+    # 1.2 of 255 levels.
+    STRONGEST = 2.4 / 255
     # The grain is a product of rows and columns of random numbers, which repeat: to
     # repeat a picture of them takes TensorFlow.js longer than all the rest. With a
     # period of 64 the strokes of a smooth photo repeat for everyone to see.
