@@ -5,7 +5,14 @@ import pytest
 from PIL import Image
 
 from sfumato.images import ImageError
-from train.data import ImageFolder, StyleTransferDataset, crop, recolour, soften
+from train.data import (
+    ImageFolder,
+    StyleTransferDataset,
+    crop,
+    recolour,
+    restyle,
+    soften,
+)
 from train.drawings import cut_out, drawing
 
 
@@ -228,6 +235,41 @@ def test_crops_are_mostly_of_nearly_the_whole_image():
     assert sides.min() < 75
     assert sides.max() > 190
     assert np.median(sides) == pytest.approx(50 * 4**0.5**0.5, rel=0.1)
+
+
+def test_restyling_makes_four_kinds_of_styles():
+    random = np.random.default_rng(0)
+    ramp = np.linspace(60.0, 150.0, 48)[:, None, None] + np.array([0.0, 20.0, 40.0])
+    image = (ramp + random.normal(0.0, 3.0, (48, 48, 3))).astype(np.uint8)
+    kinds = dict.fromkeys(("same", "flat", "stretched", "swapped", "sharp"), 0)
+    for seed in range(400):
+        result = restyle(image, np.random.default_rng(seed))
+        assert result.shape == image.shape
+        assert result.dtype == np.uint8
+        colours = len(np.unique(result.reshape(-1, 3), axis=0))
+        values = np.sort(result.reshape(-1, 3), axis=0)
+        swapped = any(
+            np.array_equal(np.sort(bands.reshape(-1)), values[:, 0])
+            for band in range(3)
+            for bands in (image[..., band], 255 - image[..., band])
+        )
+        if np.array_equal(result, image):
+            kinds["same"] += 1
+        elif colours <= 18:
+            kinds["flat"] += 1
+        elif swapped:
+            kinds["swapped"] += 1
+        elif result.min() == 0 and result.max() == 255:
+            kinds["stretched"] += 1
+        else:
+            kinds["sharp"] += 1
+            assert (
+                np.abs(np.diff(result.astype(int), axis=0)).mean()
+                > 1.2 * np.abs(np.diff(image.astype(int), axis=0)).mean()
+            )
+    # A sixth of the swaps leave all as it was, of which three in five are no negative.
+    assert 210 < kinds.pop("same") < 275
+    assert all(20 < count < 65 for count in kinds.values()), kinds
 
 
 def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():
