@@ -237,12 +237,13 @@ def test_crops_are_mostly_of_nearly_the_whole_image():
     assert np.median(sides) == pytest.approx(50 * 4**0.5**0.5, rel=0.1)
 
 
-def test_restyling_makes_four_kinds_of_styles():
+def test_restyling_makes_six_kinds_of_styles():
     random = np.random.default_rng(0)
     ramp = np.linspace(60.0, 150.0, 48)[:, None, None] + np.array([0.0, 20.0, 40.0])
     image = (ramp + random.normal(0.0, 3.0, (48, 48, 3))).astype(np.uint8)
-    kinds = dict.fromkeys(("same", "flat", "stretched", "swapped", "sharp"), 0)
-    for seed in range(400):
+    names = ("same", "flat", "stretched", "swapped", "sharp", "tinted", "exposed")
+    kinds = dict.fromkeys(names, 0)
+    for seed in range(600):
         result = restyle(image, np.random.default_rng(seed))
         assert result.shape == image.shape
         assert result.dtype == np.uint8
@@ -261,6 +262,10 @@ def test_restyling_makes_four_kinds_of_styles():
             kinds["swapped"] += 1
         elif result.min() == 0 and result.max() == 255:
             kinds["stretched"] += 1
+        elif depends(result.reshape(-1, 1), image.reshape(-1, 1)):
+            kinds["exposed"] += 1
+        elif depends(result.reshape(-1, 3), image.reshape(-1, 3)):
+            kinds["tinted"] += 1
         else:
             kinds["sharp"] += 1
             assert (
@@ -268,8 +273,14 @@ def test_restyling_makes_four_kinds_of_styles():
                 > 1.2 * np.abs(np.diff(image.astype(int), axis=0)).mean()
             )
     # A sixth of the swaps leave all as it was, of which three in five are no negative.
-    assert 210 < kinds.pop("same") < 275
-    assert all(20 < count < 65 for count in kinds.values()), kinds
+    assert 265 < kinds.pop("same") < 350
+    assert all(25 < count < 75 for count in kinds.values()), kinds
+
+
+def depends(results: np.ndarray, values: np.ndarray) -> bool:
+    """Whether each of the values [N, C] always gives the same result."""
+    pairs = np.unique(np.concatenate([values, results], axis=1), axis=0)
+    return len(pairs) == len(np.unique(values, axis=0))
 
 
 def test_recolouring_changes_colours_half_of_the_time_and_nothing_else():

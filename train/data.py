@@ -252,13 +252,14 @@ def soften(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def restyle(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Four times in ten, another style made of the image: of few flat colours, of
-    sharper strokes, with colours in each other's place, or of the widest contrast. What
-    people bring to be painted in is less like the folder than its images are like one
-    another."""
-    if random.random() >= 0.4:
+    """Half of the time, another style made of the image: of few flat colours, of
+    sharper strokes, with colours in each other's place, of the widest contrast, in the
+    colours of a print, or much lighter or darker. What people bring to be painted in is
+    less like the folder than its images are like one another."""
+    if random.random() < 0.5:
         return image
-    change = (_flatten, _sharpen, _swap, _stretch)[random.integers(4)]
+    changes = (_flatten, _sharpen, _swap, _stretch, _tint, _expose)
+    change = changes[random.integers(len(changes))]
     return np.asarray(change(Image.fromarray(image), random))
 
 
@@ -286,6 +287,21 @@ def _stretch(picture: Image.Image, random: np.random.Generator) -> Image.Image:
     if random.random() < 0.5:
         return ImageOps.equalize(picture)
     return ImageOps.autocontrast(picture, cutoff=random.uniform(1.0, 15.0))
+
+
+def _tint(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Brightness in three colours from ink to paper, all or some of the way there."""
+    colours = sorted(random.integers(0, 256, (3, 3)).tolist(), key=sum)
+    ink, middle, paper = (tuple(colour) for colour in colours)
+    print_ = ImageOps.colorize(picture.convert("L"), ink, paper, middle)
+    return Image.blend(picture, print_, random.uniform(0.3, 1.0))
+
+
+def _expose(picture: Image.Image, random: np.random.Generator) -> Image.Image:
+    """Values to a power of a third to three."""
+    power = 3.0 ** random.uniform(-1.0, 1.0)
+    curve = [round(255 * (value / 255) ** power) for value in range(256)]
+    return picture.point(curve * 3)
 
 
 def recolour(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
