@@ -5,6 +5,7 @@ train/atelier.py."""
 import argparse
 import csv
 import dataclasses
+import itertools
 import os
 import sys
 from pathlib import Path
@@ -154,9 +155,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     truncate.add_argument(
         "--psi",
-        type=float,
+        type=_along,
+        nargs="+",
         required=True,
-        help="what is left of their distance from it; 1: all",
+        metavar="PSI[xAXES]",
+        help="what is left of their distance from it; 1: all. Several: along so many "
+        "of their principal axes each, the last one along the rest",
     )
     truncate.add_argument(
         "--out", type=Path, required=True, help="folder for the model, a new one"
@@ -336,7 +340,20 @@ def _truncate(options: argparse.Namespace) -> int:
     numbers = range(min(STYLES, len(paintings.paths)))
     styles = (paintings.draw(number, seed=0) for number in track(numbers, "embedding"))
     folder = model_folder(options.bundle)
-    return _made(lambda: truncate(folder, styles, options.psi), options.out)
+    psi = list(itertools.chain(*options.psi))
+    return _made(lambda: truncate(folder, styles, psi), options.out)
+
+
+def _along(text: str) -> list[float]:
+    """`0.8` to [0.8] and `0.8x3` to [0.8, 0.8, 0.8]."""
+    psi, times, axes = text.partition("x")
+    try:
+        return [float(psi)] * (positive(axes) if times else 1)
+    except (ValueError, argparse.ArgumentTypeError):
+        raise argparse.ArgumentTypeError(
+            f"must be a number such as 0.8, or one and a count of axes such as 0.8x3, "
+            f"not {text!r}"
+        ) from None
 
 
 def _made(model: "Callable[[], StyleModel]", out: Path) -> int:
