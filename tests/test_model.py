@@ -226,9 +226,12 @@ def test_command_line_stylize(model, models_folder, pictures):
     a, b = (model.embed(pictures / name, size=40) for name in ("a.png", "b.png"))
     style = mix([(a, 0.6), (b, 0.2)])
     photo = resize(decode(pictures / "photo.png"), 40)
-    np.testing.assert_array_equal(
-        decode(pictures / "out.png"), model.stylize(photo, style, 0.8)
-    )
+    painted = decode(pictures / "out.png").astype(int)
+    difference = np.abs(painted - model.stylize(photo, style, 0.8))
+    # The last bits of a sum may differ between two processes, and with them, now and
+    # then, to which of two levels a value is rounded.
+    assert difference.max() <= 1
+    assert (difference > 0).mean() < 1e-3
 
 
 @pytest.mark.parametrize("size", [None, 100])
