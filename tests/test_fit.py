@@ -417,7 +417,6 @@ def test_resuming_needs_a_checkpoint(folders, tmp_path):
 def test_recipes_are_found_by_name_and_errors_say_what_there_is(tmp_path):
     default, further = Recipe.load("default"), Recipe.load("further")
     assert default.steps > 1000
-    assert further.steps > 100
     assert (further.predictor, further.transformer) == (
         default.predictor,
         default.transformer,
